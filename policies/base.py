@@ -1,0 +1,75 @@
+"""The policy protocol: which packets are decoded, and which rung each decoded frame gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFacts:
+    """What the container and the first bytes of a packet say, before any decoding.
+
+    index: packet number in decode order, from 0. size: bytes. is_key: random access point.
+    picture: 'I', 'P', 'B' or '?'. is_reference: False where no other frame needs it. time_s: presentation time,
+    NaN where unknown.
+    """
+
+    index: int
+    size: int
+    is_key: bool
+    picture: str
+    is_reference: bool
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a policy sees of one decoded frame, in display order. Small arrays only, never pictures.
+
+    packet: facts of the frame's packet. frames_since_detect: display frames since the last full CNN (large at start).
+    motion (rows, cols, 2) float32 pixels since the frame before, and known (rows, cols) bool as in
+    `operators.types.MotionField`; cell in pixels.
+    boxes (n, 4) float32 pixels, scores (n,), ages (n,) frames since each object was last detected, classes (n,):
+    the tracks after propagation to this frame.
+    """
+
+    packet: PacketFacts
+    frame_index: int
+    frames_since_detect: int
+    motion: F32
+    known: NDArray[np.bool_]
+    cell: int
+    boxes: F32
+    scores: F32
+    ages: NDArray[np.int32]
+    classes: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The rung picked for a frame, and why in a few words."""
+
+    rung: str
+    reason: str
+
+
+class Policy(Protocol):
+    """One stream's policy. `reset` starts a stream anew; equal seeds give equal decisions.
+
+    `gate` is asked once a packet in decode order: False leaves it undecoded (its frame is held or interpolated).
+    `choose` is asked once a decoded frame in display order.
+    """
+
+    name: str
+
+    def reset(self, seed: int) -> None: ...
+
+    def gate(self, packet: PacketFacts) -> bool: ...
+
+    def choose(self, observation: Observation) -> Decision: ...

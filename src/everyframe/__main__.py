@@ -1,0 +1,3 @@
+from everyframe.pipeline.cli import main
+
+main()
