@@ -1,0 +1,108 @@
+"""The detector as a whole: picture in, objects out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from everyframe.operators.detectors import coco, weights
+from everyframe.operators.detectors.decode import decode
+from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
+from everyframe.operators.detectors.nanodet import Maps
+from everyframe.operators.detectors.runtimes import Runtime, TorchRuntime
+from everyframe.operators.errors import OperatorError
+from everyframe.operators.types import F32, U8, Objects
+
+MIN_SCORE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture made ready for the net: input (1, h, w, 3) float32, and where the picture lies in it."""
+
+    input: F32
+    box: Letterbox
+
+
+class NanoDetDetector:
+    """NanoDet-g on one runtime. Satisfies `operators.base.Detector`.
+
+    names, supercategory: of the 80 COCO classes. model: "nanodet-g" or the path given. digest: hash of the weights.
+    """
+
+    names = coco.NAMES
+    supercategory = coco.SUPERCATEGORY
+
+    def __init__(self, runtime: Runtime, model: str, digest: str, imgsz: int, min_score: float) -> None:
+        self._runtime = runtime
+        self.runtime = runtime.name
+        self.precision = runtime.precision
+        self.model = model
+        self.digest = digest
+        self.imgsz = imgsz
+        self.min_score = min_score
+
+    @property
+    def describe(self) -> str:
+        """Model, size, runtime and precision in one short line."""
+        return f"{self.model} at {self.imgsz} on {self.runtime} {self.precision}"
+
+    def detect(self, picture: U8) -> Objects:
+        """Objects of a BGR picture (height, width, 3) uint8, boxes in its pixels, sorted by falling score."""
+        return self.infer(self.prepare(picture))
+
+    def prepare(self, picture: U8) -> Prepared:
+        """Resizes, normalises and pads a BGR picture (height, width, 3) uint8."""
+        height, width = picture.shape[:2]
+        box = fit(width, height, self.imgsz)
+        return Prepared(to_input(picture, box), box)
+
+    def infer(self, prepared: Prepared) -> Objects:
+        """Objects of a prepared picture, as `detect`."""
+        return decode(self._runtime.run(prepared.input), prepared.box, self.min_score)
+
+    def features(self, prepared: Prepared) -> Maps:
+        """The backbone's maps: (1, 128, h / 8, w / 8), (1, 256, h / 16, w / 16), (1, 512, h / 32, w / 32)."""
+        return self._runtime.features(prepared.input)
+
+    def head(self, features: Maps, box: Letterbox) -> Objects:
+        """Objects from the maps of `features`, fresh or changed, for a picture that lies in the input as `box`."""
+        return decode(self._runtime.head(features), box, self.min_score)
+
+
+def load_detector(
+    model: str = weights.SHIPPED,
+    imgsz: int = 640,
+    runtime: str = "torch",
+    precision: str = "f32",
+    device: str = "cpu",
+    threads: int = 1,
+    min_score: float = MIN_SCORE,
+) -> NanoDetDetector:
+    """Loads a detector.
+
+    model: "nanodet-g" or a safetensors file of the same architecture. imgsz: longer side of what the net sees, 32 to
+    4096 pixels. runtime: torch or openvino; precision: f32 or bf16; "auto" means the reference, torch and f32: the
+    pipeline measures which is fastest. device: cpu, cuda, cuda:N (torch only). threads: of the net, 1 or more.
+    min_score: lowest score given out, between 0 and 1. Raises `OperatorError` (`WeightsError` for the file).
+    """
+    runtime = "torch" if runtime == "auto" else runtime
+    precision = "f32" if precision == "auto" else precision
+    _check(imgsz, runtime, precision, threads, min_score)
+    data = weights.read(model)
+    net = weights.load_nanodet(data, model)
+    return NanoDetDetector(
+        TorchRuntime(net, precision, device, threads), model, weights.digest(data), imgsz, min_score
+    )
+
+
+def _check(imgsz: int, runtime: str, precision: str, threads: int, min_score: float) -> None:
+    if not 32 <= imgsz <= 4096:
+        raise OperatorError(f"The picture size {imgsz} is not usable: give 32 to 4096 pixels.")
+    if runtime not in ("torch", "openvino"):
+        raise OperatorError(f'Unknown runtime "{runtime}": use torch or openvino.')
+    if precision not in ("f32", "bf16"):
+        raise OperatorError(f'Unknown precision "{precision}": use f32 or bf16.')
+    if threads < 1:
+        raise OperatorError(f"The number of threads is {threads}: give 1 or more.")
+    if not 0 < min_score < 1:
+        raise OperatorError(f"The lowest score is {min_score}: give a number between 0 and 1.")

@@ -1,0 +1,75 @@
+"""From a picture to the detector's input and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from everyframe.operators.types import F32, U8
+
+GRID = 32
+MEAN = (103.53, 116.28, 123.675)
+STD = (57.375, 57.12, 58.395)
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a picture lies in the net's input: scaled to `inner`, at the top left of `outer`.
+
+    source, inner, outer: (width, height) in pixels. Top left, so that picture and input differ by a scale only.
+    """
+
+    source: tuple[int, int]
+    inner: tuple[int, int]
+    outer: tuple[int, int]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Source pixels per input pixel, (x, y)."""
+        return self.source[0] / self.inner[0], self.source[1] / self.inner[1]
+
+    def to_source(self, xyxy: F32) -> F32:
+        """Boxes (n, 4) of the input in pixels of the source, clipped to it."""
+        sx, sy = self.scale
+        boxes = xyxy * np.array((sx, sy, sx, sy), np.float32)
+        w, h = self.source
+        clipped: F32 = np.clip(boxes, 0, np.array((w, h, w, h), np.float32))
+        return clipped
+
+    def to_input(self, xyxy: F32) -> F32:
+        """Boxes (n, 4) of the source in pixels of the input."""
+        sx, sy = self.scale
+        boxes: F32 = xyxy / np.array((sx, sy, sx, sy), np.float32)
+        return boxes
+
+
+@lru_cache(maxsize=64)
+def fit(width: int, height: int, imgsz: int) -> Letterbox:
+    """The letterbox whose longer inner side is `imgsz`; outer sides are the next multiples of 32."""
+    scale = imgsz / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    outer = (-(-inner[0] // GRID) * GRID, -(-inner[1] // GRID) * GRID)
+    return Letterbox((width, height), inner, outer)
+
+
+def _table() -> F32:
+    grey = np.arange(256, dtype=np.float64)[:, None]
+    return ((grey - MEAN) / STD).astype(np.float32)[None]
+
+
+_NORMALISED = _table()
+
+
+def to_input(picture: U8, box: Letterbox) -> F32:
+    """BGR (height, width, 3) uint8 to the net's input (1, outer height, outer width, 3) float32: resized,
+    normalised, then padded with 0."""
+    if box.inner != box.source:
+        picture = cv2.resize(picture, box.inner, interpolation=cv2.INTER_LINEAR)
+    if box.inner == box.outer:
+        return cv2.LUT(picture, _NORMALISED)[None]
+    padded = np.zeros((1, box.outer[1], box.outer[0], 3), np.float32)
+    padded[0, : box.inner[1], : box.inner[0]] = cv2.LUT(picture, _NORMALISED)
+    return padded

@@ -1,0 +1,116 @@
+"""NanoDet-g in PyTorch: a plain-convolution detector, split at the features that its backbone gives.
+
+`features` is the backbone (three quarters of the work), `head` is neck and head: warped or patched features
+go into the same `head` as fresh ones.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIDES = (8, 16, 32)
+CLASSES = 80
+BINS = 11
+OUTPUTS = CLASSES + 4 * BINS
+NECK = 128
+
+Maps = tuple[Tensor, Tensor, Tensor]
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+
+
+def _act(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1)
+
+
+class Block(nn.Module):
+    """Two convolutions in a row, both results kept: c channels in and out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_a = _conv(channels, channels // 2)
+        self.conv_b = _conv(channels // 2, channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = _act(self.conv_a(x))
+        return torch.cat((_act(self.conv_b(a)), a), 1)
+
+
+class Stage(nn.Module):
+    """Cross-stage-partial stage: (1, c, h, w) to (1, 2c, h / stride, w / stride)."""
+
+    def __init__(self, channels: int, blocks: int, stride: int) -> None:
+        super().__init__()
+        self.entry = _conv(channels, channels, stride=stride)
+        self.blocks = blocks
+        for i in range(blocks):
+            self.add_module(f"block{i}", Block(channels))
+        self.exit = _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        entry = _act(self.entry(x))
+        y = entry
+        for i in range(self.blocks):
+            y = self.get_submodule(f"block{i}")(y)
+        return torch.cat((_act(self.exit(y)), entry), 1)
+
+
+class Head(nn.Module):
+    """One level's class logits and side bins: (1, 128, h, w) to (1, 124, h, w)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = _conv(NECK, NECK)
+        self.out = _conv(NECK, OUTPUTS, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(_act(self.conv(x)))
+        return out
+
+
+class NanoDet(nn.Module):
+    """The whole net; parameter names are those of the weights file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _conv(3, 32, stride=2)
+        self.stage1 = Stage(32, blocks=1, stride=1)
+        self.stage2 = Stage(64, blocks=2, stride=2)
+        self.stage3 = Stage(128, blocks=2, stride=2)
+        self.stage4 = Stage(256, blocks=3, stride=2)
+        self.lateral = nn.ModuleDict(
+            {str(s): _conv(c, NECK, kernel=1) for s, c in zip(STRIDES, (128, 256, 512), strict=True)}
+        )
+        self.heads = nn.ModuleDict({str(s): Head() for s in STRIDES})
+
+    def features(self, x: Tensor) -> Maps:
+        """(1, 3, h, w) normalised BGR, h and w divisible by 32, to maps of 128, 256, 512 channels at stride 8, 16, 32."""
+        x = F.max_pool2d(_act(self.stem(x)), 3, 2, 1)
+        p8: Tensor = self.stage2(self.stage1(x))
+        p16: Tensor = self.stage3(p8)
+        p32: Tensor = self.stage4(p16)
+        return p8, p16, p32
+
+    def head(self, features: Maps) -> Maps:
+        """Features to one map a level, (1, h, w, 124): 80 class logits, then 11 bins for each of left, top,
+        right, bottom."""
+        p8, p16, p32 = (self.lateral[str(s)](f) for s, f in zip(STRIDES, features, strict=True))
+        p16 = p16 + _resize(p32, 2.0)
+        p8 = p8 + _resize(p16, 2.0)
+        p16 = p16 + _resize(p8, 0.5)
+        p32 = p32 + _resize(p16, 0.5)
+        o8, o16, o32 = (
+            self.heads[str(s)](p).permute(0, 2, 3, 1) for s, p in zip(STRIDES, (p8, p16, p32), strict=True)
+        )
+        return o8, o16, o32
+
+    def forward(self, x: Tensor) -> Maps:
+        return self.head(self.features(x))
+
+
+def _resize(x: Tensor, scale: float) -> Tensor:
+    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
