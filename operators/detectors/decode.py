@@ -69,4 +69,5 @@ def suppress(xyxy: F32, score: F32, class_id: I32, iou: float) -> NDArray[np.int
     if len(score) == 0:
         return np.zeros(0, np.intp)
     xywh = np.concatenate((xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]), 1)
-    return np.sort(np.asarray(cv2.dnn.NMSBoxesBatched(xywh, score, class_id, 0.0, iou), np.intp))
+    kept = cv2.dnn.NMSBoxesBatched(xywh.tolist(), score.tolist(), class_id.tolist(), 0.0, iou)
+    return np.sort(np.asarray(kept, np.intp))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
+import torch
+
 from everyframe.operators.detectors import coco, weights
 from everyframe.operators.detectors.decode import decode
 from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
 from everyframe.operators.detectors.nanodet import Maps
-from everyframe.operators.detectors.runtimes import Runtime, TorchRuntime
+from everyframe.operators.detectors.runtimes import Runtime, make_runtime
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32, U8, Objects
 
-MIN_SCORE = 0.1
+MIN_SCORE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ def load_detector(
 
     model: "nanodet-g" or a safetensors file of the same architecture. imgsz: longer side of what the net sees, 32 to
     4096 pixels. runtime: torch or openvino; precision: f32 or bf16; "auto" means the reference, torch and f32: the
-    pipeline measures which is fastest. device: cpu, cuda, cuda:N (torch only). threads: of the net, 1 or more.
+    pipeline measures which is fastest. device: cpu, cuda, cuda:N (torch only). threads: of the net, and for this
+    process of torch and OpenCV, 1 or more.
     min_score: lowest score given out, between 0 and 1. Raises `OperatorError` (`WeightsError` for the file).
     """
     runtime = "torch" if runtime == "auto" else runtime
@@ -90,9 +94,10 @@ def load_detector(
     _check(imgsz, runtime, precision, threads, min_score)
     data = weights.read(model)
     net = weights.load_nanodet(data, model)
-    return NanoDetDetector(
-        TorchRuntime(net, precision, device, threads), model, weights.digest(data), imgsz, min_score
-    )
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    made = make_runtime(net, runtime, precision, device, threads)
+    return NanoDetDetector(made, model, weights.digest(data), imgsz, min_score)
 
 
 def _check(imgsz: int, runtime: str, precision: str, threads: int, min_score: float) -> None:

@@ -55,21 +55,37 @@ def fit(width: int, height: int, imgsz: int) -> Letterbox:
     return Letterbox((width, height), inner, outer)
 
 
-def _table() -> F32:
-    grey = np.arange(256, dtype=np.float64)[:, None]
-    return ((grey - MEAN) / STD).astype(np.float32)[None]
-
-
-_NORMALISED = _table()
+@lru_cache(maxsize=64)
+def _affine(width: int) -> tuple[F32, F32]:
+    """Factor and shift of the normalisation for one row of `width` BGR pixels."""
+    factor = (1 / np.array(STD)).astype(np.float32)
+    shift = (-np.array(MEAN) / np.array(STD)).astype(np.float32)
+    return np.tile(factor, width), np.tile(shift, width)
 
 
 def to_input(picture: U8, box: Letterbox) -> F32:
     """BGR (height, width, 3) uint8 to the net's input (1, outer height, outer width, 3) float32: resized,
     normalised, then padded with 0."""
-    if box.inner != box.source:
-        picture = cv2.resize(picture, box.inner, interpolation=cv2.INTER_LINEAR)
-    if box.inner == box.outer:
-        return cv2.LUT(picture, _NORMALISED)[None]
-    padded = np.zeros((1, box.outer[1], box.outer[0], 3), np.float32)
-    padded[0, : box.inner[1], : box.inner[0]] = cv2.LUT(picture, _NORMALISED)
-    return padded
+    width, height = box.inner
+    small = _resize(picture, width, height)
+    out = np.empty((1, box.outer[1], box.outer[0], 3), np.float32)
+    out[0, height:] = 0
+    out[0, :height, width:] = 0
+    # Whole rows at once: numpy is several times slower over a last axis of 3.
+    rows = out[0, :height, :width].reshape(height, -1)
+    factor, shift = _affine(width)
+    np.multiply(small.reshape(height, -1), factor, out=rows)
+    np.add(rows, shift, out=rows)
+    return out
+
+
+def _resize(picture: U8, width: int, height: int) -> U8:
+    """Bilinear, after as many halvings as fit: large pictures don't alias, at a third of INTER_AREA's time."""
+    while picture.shape[1] >= 2 * width and picture.shape[0] >= 2 * height:
+        half = (picture.shape[1] // 2, picture.shape[0] // 2)
+        picture = cv2.resize(picture, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    if picture.shape[:2] != (height, width):
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR).astype(
+            np.uint8, copy=False
+        )
+    return picture

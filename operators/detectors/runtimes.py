@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from everyframe.operators.detectors.nanodet import Maps, NanoDet
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32
+
+SIZES = 4
+"""Input sizes that stay compiled in OpenVINO, for streams that change their picture size."""
 
 
 class Runtime(Protocol):
@@ -30,6 +37,22 @@ class Runtime(Protocol):
     def head(self, features: Maps) -> list[F32]: ...
 
 
+def make_runtime(net: NanoDet, runtime: str, precision: str, device: str, threads: int) -> Runtime:
+    """The net on a runtime: torch or openvino. Raises `OperatorError` where it is not to be had."""
+    if runtime == "openvino":
+        if device != "cpu":
+            raise OperatorError(
+                f'OpenVINO runs on the CPU here, not on "{device}": use --runtime torch there.'
+            )
+        return OpenVinoRuntime(net, precision, threads)
+    return TorchRuntime(net, precision, device, threads)
+
+
+def available(device: str = "cpu") -> list[str]:
+    """Names of the runtimes that can be used on a device, the reference first."""
+    return ["torch", "openvino"] if device == "cpu" and find_spec("openvino") is not None else ["torch"]
+
+
 class TorchRuntime:
     """Torch, channels_last. `threads` is the process's number: torch has one for all its users."""
 
@@ -37,15 +60,18 @@ class TorchRuntime:
 
     def __init__(self, net: NanoDet, precision: str, device: str, threads: int) -> None:
         self.precision = precision
-        self.threads = threads
+        self._threads = threads
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = _device(device)
-        self._net = net.to(self._device, self._dtype, memory_format=torch.channels_last)
-        torch.set_num_threads(threads)
+        self._net = net.to(self._device, self._dtype)
+        for module in self._net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def run(self, x: F32) -> list[F32]:
-        return _to_numpy(self._net(self._input(x)))
+        maps: Maps = self._net(self._input(x))
+        return _to_numpy(maps)
 
     @torch.inference_mode()
     def features(self, x: F32) -> Maps:
@@ -53,11 +79,17 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def head(self, features: Maps) -> list[F32]:
+        self._set_threads()
         return _to_numpy(self._net.head(features))
 
     def _input(self, x: F32) -> Tensor:
+        self._set_threads()
         # The array is (1, h, w, 3): permuted it is already channels_last.
         return torch.from_numpy(x).permute(0, 3, 1, 2).to(self._device, self._dtype)
+
+    def _set_threads(self) -> None:
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
 
 
 def _device(name: str) -> torch.device:
@@ -65,15 +97,97 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise OperatorError(f'Unknown device "{name}": use cpu, cuda or cuda:N.') from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise OperatorError(
-            f'The device "{name}" is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or '
-            "install a torch build with CUDA."
-        )
     if device.type not in ("cpu", "cuda"):
         raise OperatorError(f'The device "{name}" is not supported: use cpu, cuda or cuda:N.')
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OperatorError(
+            f'The device "{name}" is not there, torch sees {torch.cuda.device_count()} CUDA devices: use cpu, or '
+            "install a torch build with CUDA."
+        )
     return device
 
 
-def _to_numpy(maps: Maps) -> list[F32]:
+def _to_numpy(maps: Sequence[Tensor]) -> list[F32]:
     return [m[0].float().cpu().numpy() for m in maps]
+
+
+class _Whole(nn.Module):
+    def __init__(self, net: NanoDet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Maps:
+        maps: Maps = self.net(x.permute(0, 3, 1, 2))
+        return maps
+
+
+class _Features(_Whole):
+    def forward(self, x: Tensor) -> Maps:
+        return self.net.features(x.permute(0, 3, 1, 2))
+
+
+class _Head(_Whole):
+    def forward(self, p8: Tensor, p16: Tensor, p32: Tensor) -> Maps:  # type: ignore[override]
+        return self.net.head((p8, p16, p32))
+
+
+class OpenVinoRuntime:
+    """OpenVINO on the CPU, one stream, shapes static for each input size."""
+
+    name = "openvino"
+
+    def __init__(self, net: NanoDet, precision: str, threads: int) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise OperatorError(
+                'OpenVINO is not installed: run pip install "everyframe[openvino]" or use --runtime torch.'
+            ) from error
+        self.precision = precision
+        self._openvino = openvino
+        self._core = openvino.Core()
+        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise OperatorError("This CPU has no bf16 arithmetic for OpenVINO: use --precision f32.")
+        self._config = {
+            "INFERENCE_PRECISION_HINT": precision,  # left alone, OpenVINO picks bf16 where the CPU has it
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # pinned, all processes of a machine would share the first core
+        }
+        self._net = net
+        self._models: dict[type[_Whole], Any] = {}
+        self._requests: dict[tuple[Any, ...], Any] = {}
+
+    def run(self, x: F32) -> list[F32]:
+        return [m[0] for m in self._infer(_Whole, [x])]
+
+    def features(self, x: F32) -> Maps:
+        f8, f16, f32 = (torch.from_numpy(m.copy()) for m in self._infer(_Features, [x]))
+        return f8, f16, f32
+
+    def head(self, features: Maps) -> list[F32]:
+        return [m[0] for m in self._infer(_Head, [f.contiguous().numpy() for f in features])]
+
+    def _infer(self, part: type[_Whole], inputs: list[F32]) -> list[F32]:
+        """Outputs are views of the request's own memory, good until its next call."""
+        key = (part, *(x.shape for x in inputs))
+        request = self._requests.get(key)
+        if request is None:
+            request = self._requests[key] = self._compile(part, inputs)
+            if len(self._requests) > SIZES:
+                del self._requests[next(iter(self._requests))]
+        result = request.infer(dict(enumerate(inputs)), share_inputs=True, share_outputs=True)
+        return [np.asarray(result[i]) for i in range(3)]
+
+    def _compile(self, part: type[_Whole], inputs: list[F32]) -> Any:
+        model = self._models.get(part)
+        if model is None:
+            model = self._models[part] = self._convert(part, inputs)
+        model.reshape({i: list(x.shape) for i, x in enumerate(inputs)})
+        return self._core.compile_model(model, "CPU", self._config).create_infer_request()
+
+    def _convert(self, part: type[_Whole], inputs: list[F32]) -> Any:
+        example = tuple(torch.from_numpy(x) for x in inputs)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the tracer, which OpenVINO uses itself
+            return self._openvino.convert_model(part(self._net), example_input=example)

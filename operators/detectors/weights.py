@@ -37,7 +37,9 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         reason = (error.strerror or "read error").lower()
-        raise WeightsError(f"Cannot read the weights {path}: {reason}; give a readable safetensors file.") from error
+        raise WeightsError(
+            f"Cannot read the weights {path}: {reason}; give a readable safetensors file."
+        ) from error
 
 
 def digest(data: bytes) -> str:
@@ -68,7 +70,9 @@ def load_nanodet(data: bytes, name: str) -> NanoDet:
 def _check(state: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]], name: str) -> None:
     advice = "use weights of NanoDet-g with 80 classes"
     if missing := sorted(shapes.keys() - state.keys()):
-        raise WeightsError(f"The weights {name} lack {missing[0]} ({len(missing)} tensors missing); {advice}.")
+        raise WeightsError(
+            f"The weights {name} lack {missing[0]} ({len(missing)} tensors missing); {advice}."
+        )
     if extra := sorted(state.keys() - shapes.keys()):
         raise WeightsError(f"The weights {name} hold {extra[0]}, which NanoDet-g does not have; {advice}.")
     for key, tensor in state.items():
