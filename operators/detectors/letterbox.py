@@ -36,13 +36,12 @@ class Letterbox:
         sx, sy = self.scale
         boxes = xyxy * np.array((sx, sy, sx, sy), np.float32)
         w, h = self.source
-        clipped: F32 = np.clip(boxes, 0, np.array((w, h, w, h), np.float32))
-        return clipped
+        return np.minimum(np.maximum(boxes, np.float32(0)), np.array((w, h, w, h), np.float32))
 
     def to_input(self, xyxy: F32) -> F32:
         """Boxes (n, 4) of the source in pixels of the input."""
         sx, sy = self.scale
-        boxes: F32 = xyxy / np.array((sx, sy, sx, sy), np.float32)
+        boxes: F32 = xyxy * np.array((1 / sx, 1 / sy, 1 / sx, 1 / sy), np.float32)
         return boxes
 
 

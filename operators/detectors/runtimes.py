@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,15 +40,10 @@ def make_runtime(net: NanoDet, runtime: str, precision: str, device: str, thread
     if runtime == "openvino":
         if device != "cpu":
             raise OperatorError(
-                f'OpenVINO runs on the CPU here, not on "{device}": use --runtime torch there.'
+                f'OpenVINO runs on the CPU here, not on "{device}": use the torch runtime there.'
             )
         return OpenVinoRuntime(net, precision, threads)
     return TorchRuntime(net, precision, device, threads)
-
-
-def available(device: str = "cpu") -> list[str]:
-    """Names of the runtimes that can be used on a device, the reference first."""
-    return ["torch", "openvino"] if device == "cpu" and find_spec("openvino") is not None else ["torch"]
 
 
 class TorchRuntime:
@@ -141,13 +134,12 @@ class OpenVinoRuntime:
             import openvino
         except ImportError as error:
             raise OperatorError(
-                'OpenVINO is not installed: run pip install "everyframe[openvino]" or use --runtime torch.'
+                'OpenVINO is not installed: run pip install "everyframe[openvino]" or use the torch runtime.'
             ) from error
         self.precision = precision
-        self._openvino = openvino
         self._core = openvino.Core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise OperatorError("This CPU has no bf16 arithmetic for OpenVINO: use --precision f32.")
+            raise OperatorError("This CPU has no bf16 arithmetic for OpenVINO: use precision f32.")
         self._config = {
             "INFERENCE_PRECISION_HINT": precision,  # left alone, OpenVINO picks bf16 where the CPU has it
             "INFERENCE_NUM_THREADS": threads,
@@ -155,7 +147,6 @@ class OpenVinoRuntime:
             "ENABLE_CPU_PINNING": False,  # pinned, all processes of a machine would share the first core
         }
         self._net = net
-        self._models: dict[type[_Whole], Any] = {}
         self._requests: dict[tuple[Any, ...], Any] = {}
 
     def run(self, x: F32) -> list[F32]:
@@ -180,14 +171,7 @@ class OpenVinoRuntime:
         return [np.asarray(result[i]) for i in range(3)]
 
     def _compile(self, part: type[_Whole], inputs: list[F32]) -> Any:
-        model = self._models.get(part)
-        if model is None:
-            model = self._models[part] = self._convert(part, inputs)
-        model.reshape({i: list(x.shape) for i, x in enumerate(inputs)})
-        return self._core.compile_model(model, "CPU", self._config).create_infer_request()
+        from everyframe.operators.detectors.graph import to_openvino
 
-    def _convert(self, part: type[_Whole], inputs: list[F32]) -> Any:
-        example = tuple(torch.from_numpy(x) for x in inputs)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the tracer, which OpenVINO uses itself
-            return self._openvino.convert_model(part(self._net), example_input=example)
+        model = to_openvino(part(self._net), [x.shape for x in inputs])
+        return self._core.compile_model(model, "CPU", self._config).create_infer_request()

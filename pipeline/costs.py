@@ -1,0 +1,294 @@
+"""What each rung costs on this machine: CPU ms, measured once and kept in the user's cache folder.
+
+Cost is CPU time of the whole process (all threads), never wall time. A row is known by all that moves its cost:
+the machine, the picture size, and for the CNN the model, the runtime with its version, precision and threads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from everyframe.operators.detectors import NanoDetDetector, load_detector, weights
+from everyframe.operators.detectors.detector import MIN_SCORE
+from everyframe.operators.detectors.letterbox import fit, to_input
+from everyframe.operators.errors import OperatorError
+from everyframe.operators.hold import Hold
+from everyframe.operators.propagate import Propagate
+from everyframe.operators.types import U8, MotionField, Objects, View
+from everyframe.pipeline.errors import DetectorError
+from everyframe.pipeline.machine import cache_dir, has_native_bf16, machine_id
+from everyframe.pipeline.settings import ModelSettings, Precision, Runtime
+
+FORMAT = 1
+RUNS = 5
+BOXES = 10
+"""Objects that the cheap rungs are measured with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One measured rung. ms: CPU ms for one frame.
+
+    machine: `machine_id`. rung: detect, prepare (resize and normalise for the CNN), propagate, hold. size: what
+    the rung works on, "640x480": the CNN's input for detect, else the picture. model, runtime, version, precision:
+    empty and threads 1 where the rung has no CNN.
+    """
+
+    machine: str
+    rung: str
+    size: str
+    model: str
+    runtime: str
+    version: str
+    precision: str
+    threads: int
+    ms: float
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """All but the figure."""
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name != "ms")
+
+
+class CostTable:
+    """Costs in one JSON file.
+
+    A damaged file counts as empty, damaged rows as absent; where the file cannot be written the table lives in
+    memory. Files are replaced whole, so that readers never see half of one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._costs = _read(path)
+
+    def get(self, like: Cost) -> float | None:
+        """CPU ms of the row that is like this one but for its figure, None if it was never measured."""
+        row = self._costs.get(like.key)
+        return None if row is None else row.ms
+
+    def put(self, costs: list[Cost]) -> None:
+        """Keeps rows, beside those that other processes have written since."""
+        self._costs = {**_read(self.path), **self._costs, **{c.key: c for c in costs}}
+        _write(self.path, self.rows())
+
+    def rows(self, machine: str | None = None) -> list[Cost]:
+        """All rows, or those of one machine, in a fixed order."""
+        return [c for _, c in sorted(self._costs.items()) if machine in (None, c.machine)]
+
+
+def _read(path: Path) -> dict[tuple[str | int, ...], Cost]:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    rows = document.get("costs") if isinstance(document, dict) and document.get("format") == FORMAT else None
+    costs = [_cost(row) for row in rows] if isinstance(rows, list) else []
+    return {c.key: c for c in costs if c is not None}
+
+
+def _cost(row: Any) -> Cost | None:
+    if not isinstance(row, dict) or row.keys() != {f.name for f in fields(Cost)}:
+        return None
+    ms, threads = row["ms"], row["threads"]
+    texts = (v for k, v in row.items() if k not in ("ms", "threads"))
+    if type(threads) is not int or type(ms) not in (int, float) or not all(isinstance(t, str) for t in texts):
+        return None
+    return Cost(**row) if math.isfinite(ms) and ms >= 0 else None
+
+
+def _write(path: Path, rows: list[Cost]) -> None:
+    text = json.dumps({"format": FORMAT, "costs": [asdict(row) for row in rows]}, indent=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
+            part = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                part.replace(path)
+            except OSError:
+                part.unlink(missing_ok=True)
+    except OSError:
+        return  # a cache that cannot be kept costs a measurement, nothing else
+
+
+@lru_cache(maxsize=8)
+def _table(path: Path) -> CostTable:
+    return CostTable(path)
+
+
+def default_table() -> CostTable:
+    """The user's table, `costs.json` in `cache_dir()`: one for each process, so that it also serves unwritten."""
+    return _table(cache_dir() / "costs.json")
+
+
+def candidates(settings: ModelSettings) -> list[tuple[Runtime, Precision]]:
+    """Pairs of runtime and precision that the settings allow on this machine, the reference first."""
+    on_cpu = settings.device == "cpu"
+    names: list[Runtime] = [settings.runtime]
+    if settings.runtime == "auto":
+        names = ["torch", "openvino"] if on_cpu and find_spec("openvino") else ["torch"]
+    precisions: list[Precision] = [settings.precision]
+    if settings.precision == "auto":  # CPU time, the measure here, says nothing of a GPU
+        precisions = ["f32", "bf16"] if on_cpu and has_native_bf16() else ["f32"]
+    return [(name, precision) for name in names for precision in precisions]
+
+
+def choose_runtime(
+    settings: ModelSettings, width: int, height: int, table: CostTable | None = None
+) -> tuple[Runtime, Precision]:
+    """The cheapest allowed runtime and precision for pictures of a size, measured now where it never was.
+
+    Raises `DetectorError` where the model or the only allowed runtime cannot be used.
+    """
+    allowed = candidates(settings)
+    if len(allowed) == 1:
+        return allowed[0]
+    rows = detect_costs(settings, width, height, table)
+    return min(zip(rows, allowed, strict=True), key=lambda pair: pair[0].ms)[1]
+
+
+def detect_costs(
+    settings: ModelSettings, width: int, height: int, table: CostTable | None = None, again: bool = False
+) -> list[Cost]:
+    """CPU ms of the CNN on a picture of a size for each of `candidates`: looked up, or measured where it never was
+    or if `again`."""
+    table = table or default_table()
+    with translated():
+        digest = weights.digest(weights.read(settings.model))
+    outer = fit(width, height, settings.imgsz).outer
+    found, new = [], []
+    for runtime, precision in candidates(settings):
+        row = _row("detect", outer, digest, runtime, precision, settings.threads)
+        ms = None if again else table.get(row)
+        if ms is None:
+            row = replace(
+                row, ms=_measure_detect(replace(settings, runtime=runtime, precision=precision), *outer)
+            )
+            new.append(row)
+        found.append(row if ms is None else replace(row, ms=ms))
+    if new:
+        table.put(new)
+    return found
+
+
+def measure_costs(
+    settings: ModelSettings, width: int, height: int, table: CostTable | None = None, again: bool = True
+) -> list[Cost]:
+    """Every rung's CPU ms for pictures of a size: measured, kept in the table and returned, cheapest last."""
+    table = table or default_table()
+    detect = detect_costs(settings, width, height, table, again)
+    picture, box = _picture(width, height), fit(width, height, settings.imgsz)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(settings.threads)
+    cheap = {"prepare": _cpu_ms(lambda: to_input(picture, box), 20)}
+    cv2.setNumThreads(threads)
+    view, objects = _scene(width, height)
+    for rung in (Propagate(), Hold()):
+        cheap[rung.name] = _cpu_ms(partial(rung.apply, view, objects), 100)
+    rows = [replace(_row(name, (width, height)), ms=ms) for name, ms in cheap.items()]
+    table.put(rows)
+    return detect + rows
+
+
+def open_detector(
+    settings: ModelSettings,
+    width: int,
+    height: int,
+    min_score: float = MIN_SCORE,
+    table: CostTable | None = None,
+) -> NanoDetDetector:
+    """The detector for pictures of a size, with "auto" settled by `choose_runtime`. Raises `DetectorError`."""
+    runtime, precision = choose_runtime(settings, width, height, table)
+    with translated():
+        return load_detector(
+            settings.model, settings.imgsz, runtime, precision, settings.device, settings.threads, min_score
+        )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Operators' errors as the user's."""
+    try:
+        yield
+    except OperatorError as error:
+        raise DetectorError(str(error)) from error
+
+
+def _row(
+    rung: str,
+    size: tuple[int, int],
+    model: str = "",
+    runtime: str = "",
+    precision: str = "",
+    threads: int = 1,
+) -> Cost:
+    """A row without its figure."""
+    size_text = f"{size[0]}x{size[1]}"
+    return Cost(
+        machine_id(), rung, size_text, model, runtime, _version(runtime), precision, threads, math.nan
+    )
+
+
+def _version(runtime: str) -> str:
+    try:
+        return version(runtime) if runtime else ""
+    except PackageNotFoundError:
+        return ""
+
+
+def _cpu_ms(run: Callable[[], object], times: int) -> float:
+    """CPU ms of one call: the least over a few rounds of `times` calls, after a warm-up."""
+    run()
+    run()
+    least = math.inf
+    for _ in range(RUNS):
+        start = process_time()
+        for _ in range(times):
+            run()
+        least = min(least, process_time() - start)
+    return least / times * 1000
+
+
+def _picture(width: int, height: int) -> U8:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _measure_detect(settings: ModelSettings, width: int, height: int) -> float:
+    """CPU ms of the CNN with its post-processing, on a picture that needs no resizing."""
+    with translated():
+        detector = load_detector(
+            settings.model,
+            settings.imgsz,
+            settings.runtime,
+            settings.precision,
+            settings.device,
+            settings.threads,
+        )
+        prepared = detector.prepare(_picture(width, height))
+        return _cpu_ms(lambda: detector.infer(prepared), 1)
+
+
+def _scene(width: int, height: int) -> tuple[View, Objects]:
+    """A picture in which everything moves a little, and boxes over a tenth of it."""
+    rng = np.random.default_rng(0)
+    still = MotionField.still(width, height)
+    motion = rng.normal(1, 0.5, still.motion.shape).astype(np.float32)
+    corner = rng.uniform(0, 0.8, (BOXES, 2)) * (width, height)
+    xyxy = np.concatenate((corner, corner + np.array((width, height)) * 0.1), 1)
+    objects = Objects.of(xyxy, np.full(BOXES, 0.9), np.zeros(BOXES), np.arange(BOXES))
+    return View(width, height, replace(still, motion=motion)), objects
