@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from everyframe.operators.types import U8, Objects, View
 
@@ -32,9 +32,8 @@ class Operator(Protocol):
 class Detector(Protocol):
     """A CNN that finds objects in one picture.
 
-    names: class names in the order of `class_id`.
-    groups: (len(names),) supercategory index of each class, for matching that ignores car / truck flicker.
-    describe: runtime, precision, size in one short line.
+    names: class names in the order of `class_id`. supercategory: of each class, for matching that ignores car / truck
+    flicker. runtime, precision: what it runs on.
     """
 
     names: tuple[str, ...]
@@ -44,4 +43,12 @@ class Detector(Protocol):
 
     def detect(self, picture: U8) -> Objects:
         """Objects of a BGR picture (height, width, 3) uint8, boxes in its pixels, sorted by falling score."""
+        ...
+
+    def prepare(self, picture: U8) -> Any:
+        """The picture resized and normalised: what `infer` takes. `detect` is one after the other."""
+        ...
+
+    def infer(self, prepared: Any) -> Objects:
+        """Objects of a prepared picture, boxes in pixels of the picture, sorted by falling score."""
         ...

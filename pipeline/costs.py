@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 from everyframe.operators.detectors import NanoDetDetector, load_detector, weights
 from everyframe.operators.detectors.detector import MIN_SCORE
 from everyframe.operators.detectors.letterbox import fit, to_input
+from everyframe.operators.detectors.runtimes import available
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
@@ -81,7 +81,9 @@ class CostTable:
         return None if row is None else row.ms
 
     def put(self, costs: list[Cost]) -> None:
-        """Keeps rows, beside those that other processes have written since."""
+        """Keeps rows, beside those that other processes have written since; nothing is written if all are known."""
+        if all(self._costs.get(c.key) == c for c in costs):
+            return
         self._costs = {**_read(self.path), **self._costs, **{c.key: c for c in costs}}
         _write(self.path, self.rows())
 
@@ -141,7 +143,7 @@ def candidates(settings: ModelSettings) -> list[tuple[Runtime, Precision]]:
     on_cpu = settings.device == "cpu"
     names: list[Runtime] = [settings.runtime]
     if settings.runtime == "auto":
-        names = ["torch", "openvino"] if on_cpu and find_spec("openvino") else ["torch"]
+        names = ["torch", "openvino"] if "openvino" in available(settings.device) else ["torch"]
     precisions: list[Precision] = [settings.precision]
     if settings.precision == "auto":  # CPU time, the measure here, says nothing of a GPU
         precisions = ["f32", "bf16"] if on_cpu and has_native_bf16() else ["f32"]
@@ -158,31 +160,32 @@ def choose_runtime(
     allowed = candidates(settings)
     if len(allowed) == 1:
         return allowed[0]
-    rows = detect_costs(settings, width, height, table)
-    return min(zip(rows, allowed, strict=True), key=lambda pair: pair[0].ms)[1]
+    ms = {(row.runtime, row.precision): row.ms for row in detect_costs(settings, width, height, table)}
+    return min((pair for pair in allowed if pair in ms), key=lambda pair: ms[pair])
 
 
 def detect_costs(
     settings: ModelSettings, width: int, height: int, table: CostTable | None = None, again: bool = False
 ) -> list[Cost]:
     """CPU ms of the CNN on a picture of a size for each of `candidates`: looked up, or measured where it never was
-    or if `again`."""
+    or if `again`. A runtime that nobody asked for and that does not work is left out."""
     table = table or default_table()
     with translated():
         digest = weights.digest(weights.read(settings.model))
     outer = fit(width, height, settings.imgsz).outer
-    found, new = [], []
+    found = []
     for runtime, precision in candidates(settings):
         row = _row("detect", outer, digest, runtime, precision, settings.threads)
         ms = None if again else table.get(row)
-        if ms is None:
-            row = replace(
-                row, ms=_measure_detect(replace(settings, runtime=runtime, precision=precision), *outer)
-            )
-            new.append(row)
-        found.append(row if ms is None else replace(row, ms=ms))
-    if new:
-        table.put(new)
+        try:
+            if ms is None:
+                ms = _measure_detect(replace(settings, runtime=runtime, precision=precision), *outer)
+        except DetectorError:
+            if settings.runtime != "auto" or runtime == "torch":
+                raise
+            continue
+        found.append(replace(row, ms=ms))
+    table.put(found)
     return found
 
 

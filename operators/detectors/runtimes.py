@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +45,11 @@ def make_runtime(net: NanoDet, runtime: str, precision: str, device: str, thread
             )
         return OpenVinoRuntime(net, precision, threads)
     return TorchRuntime(net, precision, device, threads)
+
+
+def available(device: str = "cpu") -> list[str]:
+    """Names of the runtimes that can be used on a device, the reference first."""
+    return ["torch", "openvino"] if device == "cpu" and find_spec("openvino") is not None else ["torch"]
 
 
 class TorchRuntime:
@@ -132,6 +138,8 @@ class OpenVinoRuntime:
     def __init__(self, net: NanoDet, precision: str, threads: int) -> None:
         try:
             import openvino
+
+            from everyframe.operators.detectors.graph import to_openvino
         except ImportError as error:
             raise OperatorError(
                 'OpenVINO is not installed: run pip install "everyframe[openvino]" or use the torch runtime.'
@@ -147,6 +155,7 @@ class OpenVinoRuntime:
             "ENABLE_CPU_PINNING": False,  # pinned, all processes of a machine would share the first core
         }
         self._net = net
+        self._convert = to_openvino
         self._requests: dict[tuple[Any, ...], Any] = {}
 
     def run(self, x: F32) -> list[F32]:
@@ -171,7 +180,11 @@ class OpenVinoRuntime:
         return [np.asarray(result[i]) for i in range(3)]
 
     def _compile(self, part: type[_Whole], inputs: list[F32]) -> Any:
-        from everyframe.operators.detectors.graph import to_openvino
-
-        model = to_openvino(part(self._net), [x.shape for x in inputs])
-        return self._core.compile_model(model, "CPU", self._config).create_infer_request()
+        model = self._convert(part(self._net), [x.shape for x in inputs])
+        try:
+            return self._core.compile_model(model, "CPU", self._config).create_infer_request()
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].rstrip(".")
+            raise OperatorError(
+                f"OpenVINO cannot run the model here ({reason}): use the torch runtime."
+            ) from error
