@@ -1,0 +1,309 @@
+"""Labels in Redis Streams: publishing, and reading back. The only file that imports redis.
+
+Stream `everyframe:{source}:labels`, one entry a frame. Ids come from the source's own time, so that publishing a file
+again adds nothing: the server refuses an id that is not above its last one, and we are the only writer of a stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import orjson
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from everyframe.pipeline.errors import RedisError, mask_secrets
+from everyframe.pipeline.records import SCHEMA_VERSION, FrameLabels
+from everyframe.pipeline.schema import ObjectRecord, Record, plain_text, rounded_time, to_record
+from everyframe.pipeline.sinks.embedded import EmbeddedRedis as EmbeddedRedis
+
+FIELDS = (
+    "schema", "source", "frame_index", "pts", "time_base", "time_s", "width", "height", "picture", "origin",
+    "key_age", "policy", "reason", "cost_ms", "objects",
+)  # fmt: skip
+"""Fields of an entry, always all and in this order (the server then stores the names once for many entries)."""
+OBJECT_COLUMNS = ("track_id", "class_id", "label", "score", "x1", "y1", "x2", "y2", "origin")
+"""Columns of one row of the field `objects`."""
+
+_BATCH = 500
+_LOG = logging.getLogger("everyframe")
+_INTEGERS = ("schema", "frame_index", "width", "height", "key_age")
+_ALREADY = "equal or smaller than the target stream top item"
+# These may pass by themselves, so they are waited for; every other answer of the server ends the run at once.
+_PASSING = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
+_LASTING = (redis.AuthenticationError, redis.InvalidResponse)
+T = TypeVar("T")
+Entry = tuple[str, dict[Any, Any]]
+"""Id and fields."""
+
+
+def stream_key(source: str) -> str:
+    """Key of a source's stream. Letters, digits and . _ - stay; other characters become _, and six hex digits are
+    added so that no two sources share a stream."""
+    safe = re.sub(r"[^\w.-]+", "_", source)[:150]
+    if safe != source or not safe:
+        safe += "-" + hashlib.blake2b(plain_text(source).encode(), digest_size=3).hexdigest()
+    return f"everyframe:{safe}:labels"
+
+
+def entry_id(ms: int, frame_index: int) -> str:
+    """Id of a frame's entry. ms: the source's time in milliseconds, not negative, never falling within a source."""
+    return f"{ms}-{frame_index + 1}"
+
+
+def to_fields(labels: FrameLabels, names: tuple[str, ...]) -> dict[Any, Any]:
+    """The entry of one frame: the record's scalars as text, `cost_ms` a JSON object, `objects` a JSON list of rows."""
+    record = to_record(labels, names)
+    rows = [
+        (o["track_id"], o["class_id"], o["label"], o["score"], *o["xyxy"], o["origin"]) for o in record["objects"]
+    ]
+    fields = cast(dict[Any, Any], record)
+    fields["pts"] = "" if record["pts"] is None else record["pts"]
+    fields["cost_ms"] = orjson.dumps(record["cost_ms"])
+    fields["objects"] = orjson.dumps(rows)
+    return fields
+
+
+def from_fields(fields: dict[bytes, bytes]) -> Record:
+    """The record of an entry. Raises ValueError where it is none of ours or of another schema version."""
+    text = {key.decode(): value for key, value in fields.items()}
+    if text.get("schema") != str(SCHEMA_VERSION).encode():
+        raise ValueError(f"schema version {text.get('schema', b'?').decode()!r}, not {SCHEMA_VERSION}")
+    try:
+        record: dict[str, Any] = {name: text[name].decode() for name in FIELDS}
+        record |= {name: int(record[name]) for name in _INTEGERS}
+        record["pts"] = int(record["pts"]) if record["pts"] else None
+        record["time_s"] = float(record["time_s"])
+        record["cost_ms"] = orjson.loads(record["cost_ms"])
+        record["objects"] = [_object(row) for row in orjson.loads(record["objects"])]
+    except (KeyError, ValueError) as e:
+        raise ValueError(f"not a label entry ({e})") from e
+    return cast(Record, record)
+
+
+def _object(row: list[Any]) -> ObjectRecord:
+    track_id, class_id, label, score, x1, y1, x2, y2, origin = row
+    return {
+        "track_id": track_id, "class_id": class_id, "label": label, "score": score, "xyxy": [x1, y1, x2, y2],
+        "origin": origin,
+    }  # fmt: skip
+
+
+class Connection:
+    """A client with bounded waits. Its errors are RedisErrors of one sentence, passwords masked.
+
+    wait_s: how long a server that is away is waited for, counted anew from each first failure.
+    """
+
+    def __init__(self, url: str, wait_s: float = 10.0) -> None:
+        self.location = mask_secrets(url)
+        self._wait_s = wait_s
+        timeout = min(5.0, max(1.0, wait_s))
+        try:
+            self.client = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                retry=Retry(NoBackoff(), 0),
+                client_name="everyframe",
+            )
+        except (ValueError, TypeError) as e:
+            raise RedisError(
+                f"{self.location} is not a Redis URL: write redis://HOST:6379, rediss://HOST:6379 (TLS) "
+                "or unix:///PATH/TO/SOCKET"
+            ) from e
+
+    def do(self, action: Callable[[], T], what: str) -> T:
+        """Runs `action` until the server answers, at most `wait_s` s after the first failure. Raises RedisError."""
+        deadline, pause = None, 0.05
+        while True:
+            try:
+                return action()
+            except redis.RedisError as e:
+                if isinstance(e, _LASTING) or not isinstance(e, _PASSING):
+                    raise self.refused(e, what) from e
+                now = time.monotonic()
+                if deadline is None:
+                    deadline = now + self._wait_s
+                    if self._wait_s > 0:
+                        _LOG.warning("Redis at %s is away, waiting up to %g s", self.location, self._wait_s)
+                if now + pause > deadline:
+                    raise self._away(e, what) from e
+                self.client.connection_pool.disconnect()
+                time.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    def refused(self, error: Exception, what: str) -> RedisError:
+        """One sentence for an answer that will not change by waiting."""
+        said = str(error)
+        where = f"Redis at {self.location}"
+        if isinstance(error, redis.AuthenticationError) or said.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+            return RedisError(
+                f"{where} refused the user or password ({what}): give them as redis://USER:PASSWORD@HOST:PORT"
+            )
+        if isinstance(error, redis.OutOfMemoryError) or said.startswith("OOM"):
+            return RedisError(
+                f"{where} is full ({what}): raise its maxmemory or keep fewer records with --redis-maxlen"
+            )
+        if isinstance(error, redis.ReadOnlyError):
+            return RedisError(f"{where} is a read-only replica ({what}): name the primary server")
+        if isinstance(error, redis.InvalidResponse):
+            return RedisError(f"what answers at {self.location} is not Redis ({what}): check host and port")
+        if "WRONGTYPE" in said:
+            return RedisError(f"{where} holds something else under that key ({what}): delete or rename it")
+        return RedisError(f"{where} refused ({what}): {mask_secrets(said)}")
+
+    def _away(self, error: Exception, what: str) -> RedisError:
+        why = "it took too long to answer" if isinstance(error, redis.TimeoutError) else _plain_reason(error)
+        waited = f" within {self._wait_s:g} s" if self._wait_s else ""
+        return RedisError(
+            f"Redis at {self.location} did not answer{waited} ({what}; {why}): start it or check the address, "
+            "or wait longer with --redis-wait"
+        )
+
+    def close(self) -> None:
+        with contextlib.suppress(redis.RedisError):  # going away anyway
+            self.client.close()
+
+
+class RedisSink:
+    """Publishes records. published and already: entries added, and entries that were there from an earlier run.
+
+    maxlen: about how many entries the stream keeps, 0 for all. note: a sentence where another run's labels are in the
+    stream, so that the new ones were not added; None where all is well.
+    """
+
+    def __init__(
+        self, url: str, source: str, names: tuple[str, ...], maxlen: int = 1_000_000, wait_s: float = 10.0
+    ) -> None:
+        self._connection = Connection(url, wait_s)
+        self.key = stream_key(source)
+        self.location = f"{self._connection.location} {self.key}"
+        self.published = 0
+        self.already = 0
+        self.note: str | None = None
+        self._names = names
+        self._maxlen = maxlen or None
+        self._ms = 0
+        self._is_compared = False
+
+    def __enter__(self) -> Self:
+        self._connection.do(self._connection.client.ping, "connecting")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def write(self, labels: list[FrameLabels]) -> None:
+        """Publishes records in order. Raises RedisError; what was not published by then is not in Redis."""
+        for start in range(0, len(labels), _BATCH):
+            entries = [self._entry(record) for record in labels[start : start + _BATCH]]
+            what = f"publishing {self.key} from frame {labels[start].frame_index}"
+            self._count(entries, self._connection.do(lambda e=entries: self._send(e), what), what)  # type: ignore[misc]
+
+    def _entry(self, labels: FrameLabels) -> Entry:
+        self._ms = max(self._ms, round(rounded_time(labels) * 1000))
+        return entry_id(self._ms, labels.frame_index), to_fields(labels, self._names)
+
+    def _send(self, entries: list[Entry]) -> list[Any]:
+        with self._connection.client.pipeline(transaction=False) as pipe:
+            for entry, fields in entries:
+                pipe.xadd(self.key, fields, id=entry, maxlen=self._maxlen, approximate=True)
+            answers = pipe.execute(raise_on_error=False)
+        for answer in answers:
+            # A server that goes away while it answers: sent again as a whole, which adds nothing twice.
+            if isinstance(answer, _PASSING):
+                raise answer
+        return answers
+
+    def _count(self, entries: list[Entry], answers: list[Any], what: str) -> None:
+        for (entry, fields), answer in zip(entries, answers, strict=True):
+            if not isinstance(answer, Exception):
+                self.published += 1
+            elif _ALREADY in str(answer):
+                self.already += 1
+                if not self._is_compared:
+                    self._is_compared = True
+                    self._compare(entry, fields)
+            else:
+                raise self._connection.refused(answer, what)
+
+    def _compare(self, entry: str, fields: dict[str, Any]) -> None:
+        """Looks once whether what is there already is what we would have written, costs left out."""
+        client = self._connection.client
+        found = cast(list[Any], self._connection.do(lambda: client.xrange(self.key, entry, entry), "reading back"))
+        if not found:
+            return  # trimmed long ago
+        there = found[0][1]
+        ours = {name: value if isinstance(value, bytes) else str(value).encode() for name, value in fields.items()}
+        if any(there.get(name.encode()) != ours[name] for name in FIELDS if name != "cost_ms"):
+            self.note = (
+                f"{self.key} already holds other labels of this source, and the new ones were not added: "
+                f"to publish them, delete the old ones with 'redis-cli DEL {self.key}' and run again"
+            )
+
+
+def server_version(url: str, wait_s: float = 0.0) -> str:
+    """Version of the server, as in "Valkey 9.1.0". Raises RedisError where it does not answer."""
+    connection = Connection(url, wait_s)
+    try:
+        info = cast(dict[str, Any], connection.do(lambda: connection.client.info("server"), "asking for its version"))
+    finally:
+        connection.close()
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', 'of unknown version')}"
+
+
+def list_sources(connection: Connection) -> list[str]:
+    """Keys of all label streams of a server, sorted."""
+    client = connection.client
+    keys = connection.do(lambda: list(client.scan_iter("everyframe:*:labels", count=1000)), "looking for streams")
+    return sorted(key.decode() for key in keys)
+
+
+def read_stream(
+    connection: Connection, source: str, since_s: float | None = None, since_frame: int | None = None,
+    follow: bool = False,
+) -> Iterator[Record]:  # fmt: skip
+    """Records of one stream in order, some at a time. follow: waits for more, for ever.
+
+    Entries that are no label records are passed over. Raises RedisError.
+    """
+    key = source if source.startswith("everyframe:") and source.endswith(":labels") else stream_key(source)
+    client = connection.client
+    last = f"{max(0, round((since_s or 0.0) * 1000))}-0"
+    while True:
+        entries = connection.do(lambda at=last: client.xrange(key, f"({at}", count=_BATCH), f"reading {key}")  # type: ignore[misc]
+        for entry, fields in cast(list[tuple[bytes, dict[bytes, bytes]]], entries):
+            last = entry.decode()
+            if since_frame is not None and int(last.split("-")[1]) <= since_frame:
+                continue
+            try:
+                yield from_fields(fields)
+            except ValueError as e:
+                _LOG.warning("passed over entry %s of %s: %s", last, key, e)
+        if entries:
+            continue
+        if not follow:
+            return
+        connection.do(lambda at=last: client.xread({key: at}, count=1, block=500), f"following {key}")  # type: ignore[misc]
+
+
+def _plain_reason(error: Exception) -> str:
+    """What the network said, without redis-py's wording."""
+    said = mask_secrets(str(error))
+    for known in ("Connection refused", "Name or service not known", "No such file or directory", "timed out"):
+        if known.lower() in said.lower():
+            return known.lower()
+    return said.split(". ")[0][:150] or "the connection was lost"
