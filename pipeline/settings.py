@@ -1,13 +1,17 @@
-"""What a run is told: frozen settings, checked when they are built."""
+"""What a run is told: frozen settings. `pipeline.config` fills and checks them from options, YAML and Python."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le, MultipleOf
 
 Mode = Literal["causal", "lookahead"]
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "f32", "bf16"]
+EngineName = Literal["auto", "local", "ray"]
+Format = Literal["jsonl", "mot", "coco", "csv", "video"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +44,64 @@ class LabelSettings:
     seed: int = 0
     limit: int | None = None
     model: ModelSettings = ModelSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Everything that `everyframe run` can be told, under the names of its options; also the keys of a YAML preset.
+
+    Ranges are in the annotations, meanings in `HELP`.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    policy: str = "motion"
+    mode: Mode = "lookahead"
+    classes: tuple[str, ...] = ()
+    conf: Annotated[float, Ge(0.01), Le(1)] = 0.45
+    limit: Annotated[int, Ge(1)] | None = None
+    seed: Annotated[int, Ge(0)] = 0
+    model: str = "nanodet-g"
+    imgsz: Annotated[int, Ge(64), Le(4096), MultipleOf(32)] = 640
+    runtime: Runtime = "auto"
+    precision: Precision = "auto"
+    device: str = "cpu"
+    threads: Annotated[int, Ge(1), Le(256)] = 1
+    engine: EngineName = "auto"
+    workers: Annotated[int, Ge(1), Le(1024)] | None = None
+    address: str | None = None
+    out: str = "out"
+    format: tuple[Format, ...] = ("jsonl",)
+    redis: str | None = None
+    redis_maxlen: Annotated[int, Ge(0)] = 1_000_000
+    redis_wait: Annotated[float, Ge(0), Le(3600)] = 10.0
+
+    def label_settings(self) -> LabelSettings:
+        """The part that the labels depend on."""
+        model = ModelSettings(self.model, self.imgsz, self.runtime, self.precision, self.device, self.threads)
+        return LabelSettings(self.policy, self.mode, self.classes, self.conf, self.seed, self.limit, model)
+
+
+HELP: dict[str, str] = {
+    "policy": "Which frames are decoded and which see the CNN: motion, stride:N, iframes, random:P or dense.",
+    "mode": "causal: a label uses the past only. lookahead: the next key frame too (better, for files).",
+    "classes": "COCO class names to report, as in person,car. Empty: all 80.",
+    "conf": "Lowest score of a reported object, 0.01 to 1.",
+    "limit": "Stop after this many frames of each source.",
+    "seed": "Seed of policies that draw at random.",
+    "model": "nanodet-g, or a .safetensors file of the same architecture.",
+    "imgsz": "Longer side of the picture that the CNN sees, pixels, a multiple of 32.",
+    "runtime": "What runs the CNN. auto: the fastest on this machine, measured once and remembered.",
+    "precision": "auto: the fastest at equal accuracy on this machine.",
+    "device": "cpu, cuda or cuda:N.",
+    "threads": "CNN threads in each worker.",
+    "engine": "local: this process. ray: one worker for each source or part of a long file. auto: ray if it pays.",
+    "workers": "Number of Ray workers. Default: one for each CPU.",
+    "address": "Address of a running Ray cluster. Default: a cluster on this machine for this run.",
+    "out": "Folder for label files.",
+    "format": "Label files to write: jsonl, mot, coco, csv, video; several with commas.",
+    "redis": "Where to publish: a redis:// URL, embedded (a server for this run) or none. Default: $REDIS_URL or none.",
+    "redis_maxlen": "About how many records a Redis Stream keeps; 0 keeps all.",
+    "redis_wait": "Seconds to wait for Redis when it is away.",
+}
+"""One sentence for each field of `RunSettings`: option help and comments of `--print-config`."""

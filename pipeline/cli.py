@@ -1,0 +1,121 @@
+"""The `everyframe` command: parse, call, one except, exit status. Results on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from everyframe import __version__
+from everyframe.pipeline.commands.costs import costs
+from everyframe.pipeline.commands.doctor import doctor
+from everyframe.pipeline.commands.evaluate import evaluate
+from everyframe.pipeline.commands.labels import labels
+from everyframe.pipeline.commands.run import run
+from everyframe.pipeline.errors import EveryframeError, mask_secrets
+
+INTERRUPTED = 130
+
+_EXAMPLES = {
+    "": [
+        "everyframe run clip.mp4",
+        "everyframe run 'cameras/*.mp4' --classes person,car --redis redis://localhost",
+        "everyframe evaluate clip.mp4 --policy motion --policy stride:10",
+        "everyframe labels out --follow",
+        "everyframe doctor",
+    ],
+    "run": [
+        "everyframe run clip.mp4",
+        "everyframe run a.mp4 b.mkv 'more/*.ts' --out labels --format jsonl,video",
+        "everyframe run clip.mp4 --policy stride:10 --causal --conf 0.5",
+        "everyframe run clip.mp4 --redis redis://localhost:6379/0 --json",
+        "everyframe run long.mp4 --engine ray --workers 2",
+        "everyframe run clip.mp4 --config archive --print-config",
+    ],
+    "evaluate": [
+        "everyframe evaluate clip.mp4 --policy motion --policy stride:10",
+        "everyframe evaluate clip.mp4 --policy peer:bytetrack:10 --causal --json",
+        "everyframe evaluate clip.mp4 --truth gt.txt --classes person --plot cost.png",
+    ],
+    "labels": [
+        "everyframe labels out/clip.labels.jsonl",
+        "everyframe labels out --source clip --since 12.5s",
+        "everyframe labels redis://localhost:6379/0 --source clip --follow",
+    ],
+    "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
+    "doctor": ["everyframe doctor", "everyframe doctor --json"],
+}
+
+
+def _epilogue(command: str) -> str:
+    lines = "\n".join(f"  {line}" for line in _EXAMPLES[command])
+    return f"Examples:\n\n{lines}\n\nErrors are one line; --debug adds the traceback. Exit 0, 1 failure, 2 misuse."
+
+
+def build_app() -> App:
+    """The command with its subcommands; parsing errors are raised, not printed."""
+    app = App(
+        name="everyframe",
+        help="Labels every frame of a video while running a CNN on few of them.",
+        version=f"everyframe {__version__}",
+        help_epilogue=_epilogue(""),
+        help_format="plaintext",
+        default_parameter=Parameter(show_default=False),
+        error_console=Console(stderr=True),
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for command, arguments in (
+        (run, "SOURCE..."),
+        (evaluate, "VIDEO"),
+        (labels, "[WHERE]"),
+        (costs, ""),
+        (doctor, ""),
+    ):
+        name = command.__name__
+        usage = f"Usage: everyframe {name} {arguments}".rstrip() + " [OPTIONS]"
+        app.command(command, usage=usage, help_epilogue=_epilogue(name))
+    return app
+
+
+def call(tokens: Sequence[str]) -> int:
+    """Runs one command line and returns its exit status; nothing but KeyboardInterrupt's status escapes."""
+    tokens = list(tokens)
+    debug = "--debug" in tokens
+    try:
+        status = build_app()([token for token in tokens if token != "--debug"])
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except CycloptsError as e:
+        return _fail(" ".join(str(e).split()), 2, debug)
+    except EveryframeError as e:
+        return _fail(str(e), e.exit_code, debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED, debug)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `| head`: no failure. Python would complain at exit otherwise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _fail("out of memory: use fewer --workers or a smaller --imgsz", 1, debug)
+    except Exception as e:  # noqa: BLE001 - a fault of ours must not look like a crash
+        text = " ".join(f"{type(e).__name__}: {e}".split())[:300]
+        return _fail(f"unexpected {text}; run it again with --debug and report what it prints", 1, debug)
+
+
+def main() -> NoReturn:
+    sys.exit(call(sys.argv[1:]))
+
+
+def _fail(sentence: str, status: int, debug: bool) -> int:
+    if debug:
+        print(mask_secrets(traceback.format_exc()), file=sys.stderr, end="")
+    print(f"everyframe: {mask_secrets(sentence)}", file=sys.stderr)
+    return status

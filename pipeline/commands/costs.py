@@ -1,0 +1,77 @@
+"""`everyframe costs`: what each rung costs on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from everyframe.pipeline.commands import options as o
+from everyframe.pipeline.errors import UsageError
+
+
+def costs(
+    *,
+    measure: Annotated[bool, o.flag("Measure again instead of showing what is known.", o.ENGINE)] = False,
+    size: Annotated[
+        str, Parameter(help="Picture size to measure for, as in 1280x720.", group=o.MODEL)
+    ] = "1280x720",
+    model: o.ModelOption = None,
+    imgsz: o.ImgszOption = None,
+    runtime: o.RuntimeOption = None,
+    precision: o.PrecisionOption = None,
+    device: o.DeviceOption = None,
+    threads: o.ThreadsOption = None,
+    json: o.JsonFlag = False,
+) -> int:
+    """Show, or measure again, the CPU time of each rung on this machine."""
+    from everyframe.pipeline.config import make_settings
+    from everyframe.pipeline.costs import default_table, measure_costs
+    from everyframe.pipeline.machine import machine_id
+
+    options = o.given(
+        model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
+    )
+    width, height = _size(size)
+    table = default_table()
+    if measure or not table.rows(machine_id()):
+        measure_costs(make_settings(options).label_settings().model, width, height, table)
+    rows = [
+        {
+            "rung": row.rung, "size": row.size, "runtime": row.runtime, "precision": row.precision,
+            "threads": row.threads, "model": row.model[:12], "version": row.version, "cpu_ms": row.ms,
+        }
+        for row in table.rows(machine_id())
+    ]  # fmt: skip
+    _show(rows, machine_id(), str(table.path), json)
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 16384 for part in parts):
+        raise UsageError(f"--size: write width x height in pixels, as in 1280x720, not {text[:40]!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def _show(rows: list[dict[str, Any]], machine: str, path: str, json: bool) -> None:
+    import orjson
+    from rich.console import Console
+    from rich.table import Table
+
+    if json:
+        print(orjson.dumps({"machine": machine, "file": path, "costs": rows}).decode())
+        return
+    table = Table(title=f"CPU ms for one frame on {machine}", caption=f"kept in {path}")
+    for name in ("rung", "size", "runtime", "precision", "threads", "cpu ms"):
+        table.add_column(name, justify="right" if name in ("threads", "cpu ms") else "left")
+    for row in sorted(rows, key=lambda r: float(r["cpu_ms"]), reverse=True):
+        table.add_row(
+            row["rung"],
+            row["size"],
+            row["runtime"],
+            row["precision"],
+            str(row["threads"]),
+            f"{row['cpu_ms']:.3f}",
+        )
+    Console().print(table)

@@ -1,0 +1,106 @@
+"""`everyframe evaluate`: what policies keep of the dense detector's labels, and what they cost."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from everyframe.pipeline.commands import options as o
+from everyframe.pipeline.errors import UsageError
+
+_POLICIES = (
+    "A policy to evaluate; give it several times. As for run, or a peer: peer:stride-hold:N, peer:bytetrack:N, "
+    "peer:iframes-linear, peer:dis-flow:N."
+)
+
+
+def evaluate(
+    video: Annotated[str, Parameter(help="A video file.")],
+    /,
+    *,
+    policy: Annotated[
+        list[str] | None, Parameter(help=f"{_POLICIES} [default: motion]", group=o.LABELS, negative=())
+    ] = None,
+    causal: o.CausalFlag = False,
+    lookahead: o.LookaheadFlag = False,
+    truth: Annotated[str | None, Parameter(help="Ground truth in MOT format.", group=o.LABELS)] = None,
+    labelled: Annotated[
+        str | None,
+        Parameter(help="First and last labelled frame of the truth, from 1, as in 470-1000.", group=o.LABELS),
+    ] = None,
+    classes: o.ClassesOption = None,
+    limit: o.LimitOption = None,
+    seed: o.SeedOption = None,
+    model: o.ModelOption = None,
+    imgsz: o.ImgszOption = None,
+    runtime: o.RuntimeOption = None,
+    precision: o.PrecisionOption = None,
+    device: o.DeviceOption = None,
+    threads: o.ThreadsOption = None,
+    plot: Annotated[
+        str | None, Parameter(help="Draw cost against F1 into this .png, .svg or .pdf.", group=o.OUTPUT)
+    ] = None,
+    json: o.JsonFlag = False,
+    quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
+) -> int:
+    """Compare policies with the CNN on every frame: accuracy and CPU time, on one clip, in one process."""
+    from everyframe.pipeline.config import make_settings
+
+    options = o.given(
+        mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed, model=model, imgsz=imgsz,
+        runtime=runtime, precision=precision, device=device, threads=threads,
+    )  # fmt: skip
+    settings = make_settings(options).label_settings()
+    between = _labelled(labelled)
+
+    import orjson
+    from rich.console import Console
+
+    from everyframe.pipeline import evaluation
+
+    rows = evaluation.evaluate(
+        video,
+        policy or ["motion"],
+        settings,
+        truth=truth,
+        labelled=between,
+        progress=None if quiet else _Ticker(),
+    )
+    if plot is not None:
+        evaluation.plot(rows, plot)
+    if json:
+        for row in rows:
+            print(orjson.dumps(row.as_json()).decode())
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(evaluation.table(rows))
+    return 0
+
+
+def _labelled(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise UsageError(f"--labelled: write two frame numbers from 1 on, as in 470-1000, not {text[:40]!r}")
+    return int(first), int(last)
+
+
+class _Ticker:
+    """One line on stderr every few seconds, one when a policy is done."""
+
+    def __init__(self, every: float = 3.0) -> None:
+        self._every = every
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, done: int, expected: int | None) -> None:
+        now = time.monotonic()
+        if now - self._last >= self._every or done == expected:
+            self._last = now
+            print(
+                f"{what}: {done}" + (f" of {expected}" if expected else "") + " frames",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,0 +1,71 @@
+"""Options that several commands share: their help comes from the settings, their defaults too."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.settings import HELP, EngineName, Mode, Precision, RunSettings, Runtime
+
+_DEFAULTS = {field.name: field.default for field in fields(RunSettings)}
+
+LABELS = Group("What is labelled", sort_key=1)
+MODEL = Group("The CNN", sort_key=2)
+OUTPUT = Group("Where labels go", sort_key=3)
+ENGINE = Group("How it runs", sort_key=4)
+
+
+def option(key: str, group: Group) -> Parameter:
+    """An option named after a field of `RunSettings`; unset it is None, so that a YAML file can speak."""
+    default = _DEFAULTS[key]
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    text = HELP[key] if shown in (None, "") else f"{HELP[key]} [default: {shown}]"
+    return Parameter(help=text, group=group, negative=())
+
+
+def flag(text: str, group: Group) -> Parameter:
+    """A switch without a --no- twin."""
+    return Parameter(help=text, group=group, negative=())
+
+
+PolicyOption = Annotated[str | None, option("policy", LABELS)]
+ClassesOption = Annotated[list[str] | None, option("classes", LABELS)]
+ConfOption = Annotated[float | None, option("conf", LABELS)]
+LimitOption = Annotated[int | None, option("limit", LABELS)]
+SeedOption = Annotated[int | None, option("seed", LABELS)]
+CausalFlag = Annotated[bool, flag("Labels use the past only, as on a live stream.", LABELS)]
+LookaheadFlag = Annotated[bool, flag("Labels use the next key frame too. [default for files]", LABELS)]
+ModelOption = Annotated[str | None, option("model", MODEL)]
+ImgszOption = Annotated[int | None, option("imgsz", MODEL)]
+RuntimeOption = Annotated[Runtime | None, option("runtime", MODEL)]
+PrecisionOption = Annotated[Precision | None, option("precision", MODEL)]
+DeviceOption = Annotated[str | None, option("device", MODEL)]
+ThreadsOption = Annotated[int | None, option("threads", MODEL)]
+EngineOption = Annotated[EngineName | None, option("engine", ENGINE)]
+WorkersOption = Annotated[int | None, option("workers", ENGINE)]
+AddressOption = Annotated[str | None, option("address", ENGINE)]
+OutOption = Annotated[str | None, option("out", OUTPUT)]
+FormatOption = Annotated[list[str] | None, option("format", OUTPUT)]
+RedisOption = Annotated[str | None, option("redis", OUTPUT)]
+RedisMaxlenOption = Annotated[int | None, option("redis_maxlen", OUTPUT)]
+RedisWaitOption = Annotated[float | None, option("redis_wait", OUTPUT)]
+ConfigOption = Annotated[
+    str | None,
+    Parameter(help="YAML file with settings, or a preset's name; options win over it.", group=ENGINE),
+]
+JsonFlag = Annotated[bool, flag("Print the result as JSON on stdout.", OUTPUT)]
+
+
+def mode_of(causal: bool, lookahead: bool) -> Mode | None:
+    """The mode that two switches ask for; None where neither is given."""
+    if causal and lookahead:
+        raise UsageError("--causal and --lookahead exclude each other: give one of them")
+    return "causal" if causal else "lookahead" if lookahead else None
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {key: value for key, value in options.items() if value is not None}
