@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -73,7 +74,7 @@ def draw_box(picture: U8, start: Point, end: Point, style: Style, line: int) -> 
         cv2.rectangle(picture, start, end, INK, width + 2)
         cv2.rectangle(picture, start, end, style.colour, width)
         return
-    strokes = [s for a, b in zip(corners, corners[1:], strict=False) for s in _dashes(a, b, style.dashes, width)]
+    strokes = [s for a, b in pairwise(corners) for s in _dashes(a, b, style.dashes, width)]
     for colour, extra in ((INK, 2), (style.colour, 0)):
         for a, b in strokes:
             cv2.line(picture, a, b, colour, width + extra)

@@ -23,7 +23,12 @@ from redis.retry import Retry
 from everyframe.pipeline.errors import RedisError, mask_secrets
 from everyframe.pipeline.records import SCHEMA_VERSION, FrameLabels
 from everyframe.pipeline.schema import ObjectRecord, Record, plain_text, rounded_time, to_record
-from everyframe.pipeline.sinks.embedded import EmbeddedRedis as EmbeddedRedis
+from everyframe.pipeline.sinks.embedded import EmbeddedRedis
+
+__all__ = [
+    "FIELDS", "OBJECT_COLUMNS", "Connection", "EmbeddedRedis", "RedisSink", "entry_id",
+    "follow_streams", "from_fields", "list_sources", "read_stream", "server_version", "stream_key", "to_fields",
+]  # fmt: skip
 
 FIELDS = (
     "schema", "source", "frame_index", "pts", "time_base", "time_s", "width", "height", "picture", "origin",
@@ -34,6 +39,7 @@ OBJECT_COLUMNS = ("track_id", "class_id", "label", "score", "x1", "y1", "x2", "y
 """Columns of one row of the field `objects`."""
 
 _BATCH = 500
+_FOLLOW_MS = 500
 _LOG = logging.getLogger("everyframe")
 _INTEGERS = ("schema", "frame_index", "width", "height", "key_age")
 _ALREADY = "equal or smaller than the target stream top item"
@@ -257,7 +263,7 @@ def server_version(url: str, wait_s: float = 0.0) -> str:
     """Version of the server, as in "Valkey 9.1.0". Raises RedisError where it does not answer."""
     connection = Connection(url, wait_s)
     try:
-        info = cast(dict[str, Any], connection.do(lambda: connection.client.info("server"), "asking for its version"))
+        info = connection.do(lambda: connection.client.info("server"), "asking for its version")
     finally:
         connection.close()
     if "valkey_version" in info:
@@ -273,31 +279,53 @@ def list_sources(connection: Connection) -> list[str]:
 
 
 def read_stream(
-    connection: Connection, source: str, since_s: float | None = None, since_frame: int | None = None,
-    follow: bool = False,
-) -> Iterator[Record]:  # fmt: skip
-    """Records of one stream in order, some at a time. follow: waits for more, for ever.
-
-    Entries that are no label records are passed over. Raises RedisError.
-    """
-    key = source if source.startswith("everyframe:") and source.endswith(":labels") else stream_key(source)
-    client = connection.client
-    last = f"{max(0, round((since_s or 0.0) * 1000))}-0"
+    connection: Connection, key: str, since_s: float | None = None, since_frame: int | None = None
+) -> Iterator[Record]:
+    """Records of one stream that are there now, in order. Entries that are no label records are passed over."""
+    client, last = connection.client, _start(since_s)
     while True:
-        entries = connection.do(lambda at=last: client.xrange(key, f"({at}", count=_BATCH), f"reading {key}")  # type: ignore[misc]
-        for entry, fields in cast(list[tuple[bytes, dict[bytes, bytes]]], entries):
-            last = entry.decode()
-            if since_frame is not None and int(last.split("-")[1]) <= since_frame:
-                continue
-            try:
-                yield from_fields(fields)
-            except ValueError as e:
-                _LOG.warning("passed over entry %s of %s: %s", last, key, e)
-        if entries:
-            continue
-        if not follow:
+        found = connection.do(lambda at=last: client.xrange(key, f"({at}", count=_BATCH), f"reading {key}")  # type: ignore[misc]
+        entries = cast(list[tuple[bytes, dict[bytes, bytes]]], found)
+        if not entries:
             return
-        connection.do(lambda at=last: client.xread({key: at}, count=1, block=500), f"following {key}")  # type: ignore[misc]
+        last = entries[-1][0].decode()
+        yield from _records(key, entries, since_frame)
+
+
+def follow_streams(
+    connection: Connection, keys: list[str], since_s: float | None = None, since_frame: int | None = None
+) -> Iterator[Record]:
+    """Records of several streams as they come, for ever. keys: empty for all label streams, new ones too."""
+    client, last = connection.client, dict.fromkeys(keys, _start(since_s))
+    while True:
+        for key in () if keys else list_sources(connection):
+            last.setdefault(key, _start(since_s))
+        if not last:
+            time.sleep(_FOLLOW_MS / 1000)
+            continue
+        answer = connection.do(lambda: client.xread(cast(dict[Any, Any], last), count=_BATCH, block=_FOLLOW_MS), "following labels")
+        for name, entries in cast(list[tuple[bytes, list[Any]]], answer or []):
+            key = name.decode()
+            last[key] = entries[-1][0].decode()
+            yield from _records(key, entries, since_frame)
+
+
+def _start(since_s: float | None) -> str:
+    """The id after which a reading begins."""
+    ms = round((since_s or 0.0) * 1000)
+    return f"{ms - 1}-{2**64 - 1}" if ms > 0 else "0-0"
+
+
+def _records(
+    key: str, entries: list[tuple[bytes, dict[bytes, bytes]]], since_frame: int | None
+) -> Iterator[Record]:
+    for entry, fields in entries:
+        if since_frame is not None and int(entry.split(b"-")[1]) <= since_frame:
+            continue
+        try:
+            yield from_fields(fields)
+        except ValueError as e:
+            _LOG.warning("passed over entry %s of %s: %s", entry.decode(), key, e)
 
 
 def _plain_reason(error: Exception) -> str:

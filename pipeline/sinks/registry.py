@@ -13,8 +13,6 @@ from everyframe.pipeline.sinks.coco import CocoSink
 from everyframe.pipeline.sinks.csv import CsvSink
 from everyframe.pipeline.sinks.jsonl import JsonlSink
 from everyframe.pipeline.sinks.mot import MotSink
-from everyframe.pipeline.sinks.redis import RedisSink
-from everyframe.pipeline.sinks.video import VideoSink
 from everyframe.pipeline.suggest import did_you_mean
 
 
@@ -26,12 +24,18 @@ class Format:
     make: Callable[[Path, SourceInfo, tuple[str, ...]], Sink]
 
 
+def _video(path: Path, info: SourceInfo, names: tuple[str, ...]) -> Sink:
+    from everyframe.pipeline.sinks.video import VideoSink  # PyAV and OpenCV, which no other sink needs
+
+    return VideoSink(path, info, names)
+
+
 FORMATS: dict[str, Format] = {
     "jsonl": Format(".labels.jsonl", lambda path, info, names: JsonlSink(path, names)),
     "mot": Format(".mot.txt", lambda path, info, names: MotSink(path)),
     "coco": Format(".coco.json", CocoSink),
     "csv": Format(".csv", lambda path, info, names: CsvSink(path, names)),
-    "video": Format(".annotated.mp4", VideoSink),
+    "video": Format(".annotated.mp4", _video),
 }
 
 
@@ -67,5 +71,7 @@ def make_sinks(
             raise UsageError(f"no label format {name!r}{did_you_mean(name, FORMATS)}")
         sinks.append(FORMATS[name].make(Path(out_dir) / (stem + FORMATS[name].suffix), info, names))
     if redis is not None:
+        from everyframe.pipeline.sinks.redis import RedisSink
+
         sinks.append(RedisSink(redis.url, stem, names, redis.maxlen, redis.wait_s))
     return sinks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -18,7 +19,7 @@ from everyframe.operators.types import U8
 from everyframe.pipeline.errors import SinkError, mask_secrets
 from everyframe.pipeline.overlay import draw_labels
 from everyframe.pipeline.records import FrameLabels, SourceInfo
-from everyframe.pipeline.sinks.files import part_path, take_final_name, write_error
+from everyframe.pipeline.sinks.files import is_kept, part_path, take_final_name, write_error
 
 _X264 = {"preset": "veryfast", "crf": "22", "threads": "2"}
 
@@ -64,8 +65,6 @@ class VideoSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from everyframe.pipeline.sinks.files import is_kept
-
         self._frames = iter(())
         if not is_kept(kind) or self._stream is None:
             self._discard()
@@ -122,10 +121,8 @@ class VideoSink:
 
     def _discard(self) -> None:
         if self._output is not None:
-            try:
+            with contextlib.suppress(av.error.FFmpegError):  # thrown away anyway
                 self._output.close()
-            except av.error.FFmpegError:
-                pass  # thrown away anyway
         self._part.unlink(missing_ok=True)
 
 
