@@ -1,21 +1,40 @@
 """From a torch module to an OpenVINO model, for nets of plain convolutions.
 
 OpenVINO's own converter is not used: it reports each conversion to its makers over the network, leans on a part of
-torch that is to be removed, and takes over a second where this takes a few hundredths.
+torch that is to be removed, and takes over a second where this takes a few hundredths. Importing this module without
+OpenVINO raises `ImportError`.
 """
 
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 import torch.nn.functional as F
-from openvino import opset13 as ops
 from torch import fx, nn
+
+
+def _import_openvino() -> ModuleType:
+    """OpenVINO, kept from telling its makers that it was imported, which it does by itself where its telemetry package
+    is found."""
+    hidden = "openvino_telemetry"
+    if "openvino" in sys.modules or hidden in sys.modules:
+        return import_module("openvino")
+    sys.modules[hidden] = None  # type: ignore[assignment]  # Python's way to say: not to be found
+    try:
+        return import_module("openvino")
+    finally:
+        del sys.modules[hidden]
+
+
+openvino = _import_openvino()
+ops: ModuleType = openvino.opset13
 
 
 def to_openvino(module: nn.Module, shapes: Sequence[Sequence[int]]) -> Any:

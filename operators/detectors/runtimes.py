@@ -137,9 +137,7 @@ class OpenVinoRuntime:
 
     def __init__(self, net: NanoDet, precision: str, threads: int) -> None:
         try:
-            import openvino
-
-            from everyframe.operators.detectors.graph import to_openvino
+            from everyframe.operators.detectors.graph import openvino, to_openvino
         except ImportError as error:
             raise OperatorError(
                 'OpenVINO is not installed: run pip install "everyframe[openvino]" or use the torch runtime.'
