@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -35,8 +35,8 @@ class Style:
 STYLES: dict[Origin, Style] = {
     Origin.DETECTED: Style((92, 200, 60), SOLID, 1.0),
     Origin.PROPAGATED: Style((0, 165, 255), (5, 3.5), 1.0),
-    Origin.INTERPOLATED: Style((255, 180, 86), (1.2, 2.2), 1.0),
-    Origin.HELD: Style((205, 140, 220), (5, 2.5, 1, 2.5), 0.6),
+    Origin.INTERPOLATED: Style((255, 180, 86), (1, 2.4), 1.0),
+    Origin.HELD: Style((225, 150, 235), (7, 3.5, 1, 3.5), 0.6),
 }
 
 
@@ -45,27 +45,36 @@ def line_width(width: int, height: int) -> int:
     return max(1, round(min(width, height) / 270))
 
 
-def draw_labels(picture: U8, labels: FrameLabels, names: tuple[str, ...], scale: float = 1.0, text: bool = True) -> None:
-    """Draws every box, and class, track and score above it.
+def draw_labels(picture: U8, labels: FrameLabels, names: tuple[str, ...], scale: float = 1.0) -> None:
+    """Draws every box, and class, track and score beside it.
 
     scale: size of this picture over that of the source's. Held boxes come first, detected ones on top.
     """
     height, width = picture.shape[:2]
     line = line_width(width, height)
     objects = labels.objects
-    boxes = np.rint(objects.xyxy * scale).astype(np.int64).clip(-4 * width, 5 * width)
-    for i in np.argsort(-objects.origin.astype(np.int64), kind="stable").tolist():
-        style = STYLES[Origin(int(objects.origin[i]))]
-        x1, y1, x2, y2 = boxes[i].tolist()
-        draw_box(picture, (x1, y1), (x2, y2), style, line)
-        if text:
-            class_id, track_id = int(objects.class_id[i]), int(objects.track_id[i])
-            name = names[class_id] if class_id < len(names) else str(class_id)
-            track = "" if track_id == NO_TRACK else f" {track_id}"
-            _tag(picture, (x1, y1), f"{name}{track}  {objects.score[i]:.2f}", style.colour, line)
+    boxes = np.rint(objects.xyxy * scale).astype(np.int64).clip(-4 * width, 5 * width).tolist()
+    order = np.argsort(-objects.origin.astype(np.int64), kind="stable").tolist()
+    for i in order:
+        draw_box(picture, boxes[i][:2], boxes[i][2:], STYLES[Origin(int(objects.origin[i]))], line)
+    taken: list[tuple[int, int, int, int]] = []
+    for i in reversed(order):
+        text = _tag_text(labels, i, names, boxes[i][2] - boxes[i][0], 10 + line)
+        colour = STYLES[Origin(int(objects.origin[i]))].colour
+        _tag(picture, boxes[i], text, 10 + line, colour, taken)
 
 
-def draw_box(picture: U8, start: Point, end: Point, style: Style, line: int) -> None:
+def _tag_text(labels: FrameLabels, i: int, names: tuple[str, ...], room: int, size: int) -> str:
+    """Class, track and score; less of it above a narrow box, so that neighbours stay readable."""
+    objects = labels.objects
+    class_id, track_id = int(objects.class_id[i]), int(objects.track_id[i])
+    name = names[class_id] if class_id < len(names) else str(class_id)
+    short = name if track_id == NO_TRACK else f"{name} {track_id}"
+    full = f"{short}  {objects.score[i]:.2f}"
+    return full if text_size(full, size)[0] <= 1.5 * room else short
+
+
+def draw_box(picture: U8, start: Sequence[int], end: Sequence[int], style: Style, line: int) -> None:
     """A rectangle in a style, over a thin dark shadow that keeps it visible on bright ground."""
     (x1, y1), (x2, y2) = start, end
     corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1))
@@ -75,16 +84,9 @@ def draw_box(picture: U8, start: Point, end: Point, style: Style, line: int) -> 
         cv2.rectangle(picture, start, end, style.colour, width)
         return
     strokes = [s for a, b in pairwise(corners) for s in _dashes(a, b, style.dashes, width)]
-    for colour, extra in ((INK, 2), (style.colour, 0)):
+    for colour, thickness in ((INK, width + 2), (style.colour, width)):
         for a, b in strokes:
-            cv2.line(picture, a, b, colour, width + extra)
-
-
-def draw_line(picture: U8, start: Point, end: Point, style: Style, line: int) -> None:
-    """One straight line in a style, for legends."""
-    width = max(1, round(line * style.weight))
-    for a, b in _dashes(start, end, style.dashes, width):
-        cv2.line(picture, a, b, style.colour, width)
+            cv2.line(picture, a, b, colour, thickness)
 
 
 def _dashes(start: Point, end: Point, pattern: tuple[float, ...], width: int) -> Iterable[tuple[Point, Point]]:
@@ -102,16 +104,24 @@ def _dashes(start: Point, end: Point, pattern: tuple[float, ...], width: int) ->
     return [((p[0], p[1]), (q[0], q[1])) for p, q in zip(points[::2], points[1::2], strict=True)]
 
 
-def _tag(picture: U8, corner: Point, text: str, colour: Colour, line: int) -> None:
-    """A filled label above a box, inside it where there is no room above, moved into the picture at the sides."""
-    size = 11 + 2 * line
-    width, height = text_size(text, size)
-    pad = 2 + line
-    x = min(max(corner[0], 0), max(0, picture.shape[1] - width - 2 * pad))
-    y = corner[1] - height - 2 * pad
-    y = y if y >= 0 else max(0, corner[1])
-    cv2.rectangle(picture, (x, y), (x + width + 2 * pad, y + height + 2 * pad), colour, cv2.FILLED)
-    put_text(picture, (x + pad, y + pad + height), text, size, INK)
+def _tag(
+    picture: U8, box: list[int], text: str, size: int, colour: Colour, taken: list[tuple[int, int, int, int]]
+) -> None:
+    """A filled label above a box, else below or inside it: the first place that is in the picture and not taken."""
+    (width, height), pad = text_size(text, size), 3
+    width, height = width + 2 * pad, height + 2 * pad
+    left = min(max(box[0], 0), max(0, picture.shape[1] - width))
+    places = [(left, y) for y in (box[1] - height, box[3], box[1], box[3] - height)]
+    places = [(x, y) for x, y in places if 0 <= y <= picture.shape[0] - height] or [(left, max(0, box[1]))]
+    free = [(x, y) for x, y in places if not any(_overlap((x, y, x + width, y + height), t) for t in taken)]
+    x, y = (free or places)[0]
+    taken.append((x, y, x + width, y + height))
+    cv2.rectangle(picture, (x, y), (x + width, y + height), colour, cv2.FILLED)
+    put_text(picture, (x + pad, y + height - pad), text, size, INK)
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def put_text(picture: U8, origin: Point, text: str, size: int, colour: Colour, bold: bool = False) -> None:

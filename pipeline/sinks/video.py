@@ -161,19 +161,18 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
         return  # a file that breaks off: its labels end here too
 
 
-def pictures_at(info: SourceInfo, frames: Iterable[tuple[int, int | None]]) -> Iterator[U8]:
-    """Upright pictures of some frames, given as (frame_index, pts) in rising order.
+def pictures_at(path: str, frames: Iterable[tuple[int, int | None]]) -> Iterator[U8 | None]:
+    """Upright pictures of some frames, given as (frame_index, pts); None for one that cannot be found.
 
-    Those with a pts are sought, the others counted off from the start. A frame that cannot be found is left out.
+    Those with a pts are sought, the others counted off from the start.
     """
     for index, pts in frames:
         found = None
         if pts is not None:
-            found = next((f for f in display_frames(info.path, pts) if f.pts is not None and f.pts >= pts), None)
+            found = next((f for f in display_frames(path, pts) if f.pts is not None and f.pts >= pts), None)
         if found is None or found.pts != pts:
-            found = next((f for i, f in enumerate(display_frames(info.path)) if i == index), None)
-        if found is not None:
-            yield upright(found, info.rotation)
+            found = next((f for i, f in enumerate(display_frames(path)) if i == index), None)
+        yield None if found is None else upright(found, found.rotation)
 
 
 def _padded(picture: U8, width: int, height: int) -> U8:
