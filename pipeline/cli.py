@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from everyframe import __version__
+from everyframe.operators.errors import OperatorError
 from everyframe.pipeline.commands.costs import costs
 from everyframe.pipeline.commands.doctor import doctor
 from everyframe.pipeline.commands.evaluate import evaluate
 from everyframe.pipeline.commands.labels import labels
 from everyframe.pipeline.commands.run import run
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
+from everyframe.pipeline.progress import error_line
 
 INTERRUPTED = 130
 
@@ -86,17 +88,23 @@ def build_app() -> App:
 
 
 def call(tokens: Sequence[str]) -> int:
-    """Runs one command line and returns its exit status; nothing but KeyboardInterrupt's status escapes."""
-    tokens = list(tokens)
+    """Runs one command line and returns its exit status; no exception escapes."""
     debug = "--debug" in tokens
+    return guarded(lambda: build_app()([token for token in tokens if token != "--debug"]), debug)
+
+
+def guarded(action: Callable[[], object], debug: bool = False) -> int:
+    """The exit status of `action`, which may return one. Every exception becomes one line on stderr."""
     try:
-        status = build_app()([token for token in tokens if token != "--debug"])
+        status = action()
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except CycloptsError as e:
-        return _fail(" ".join(str(e).split()), 2, debug)
+        return _fail(str(e), 2, debug)
     except EveryframeError as e:
         return _fail(str(e), e.exit_code, debug)
+    except OperatorError as e:
+        return _fail(str(e), 1, debug)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, debug)
     except BrokenPipeError:
@@ -106,7 +114,7 @@ def call(tokens: Sequence[str]) -> int:
     except MemoryError:
         return _fail("out of memory: use fewer --workers or a smaller --imgsz", 1, debug)
     except Exception as e:  # noqa: BLE001 - a fault of ours must not look like a crash
-        text = " ".join(f"{type(e).__name__}: {e}".split())[:300]
+        text = f"{type(e).__name__}: {e}"[:300]
         return _fail(f"unexpected {text}; run it again with --debug and report what it prints", 1, debug)
 
 
@@ -117,5 +125,5 @@ def main() -> NoReturn:
 def _fail(sentence: str, status: int, debug: bool) -> int:
     if debug:
         print(mask_secrets(traceback.format_exc()), file=sys.stderr, end="")
-    print(f"everyframe: {mask_secrets(sentence)}", file=sys.stderr)
+    print(error_line(sentence), file=sys.stderr)
     return status

@@ -35,7 +35,7 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def error_line(error: Exception) -> str:
+def error_line(error: Exception | str) -> str:
     """How every failure is shown: one line, secrets masked."""
     return mask_secrets(f"everyframe: {' '.join(str(error).split())}")
 

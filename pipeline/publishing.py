@@ -12,10 +12,10 @@ from everyframe.operators.detectors.coco import NAMES
 from everyframe.pipeline.errors import SettingsError
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import RunSettings
-from everyframe.pipeline.sinks import make_sinks
 from everyframe.pipeline.sinks.base import Sink
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis
-from everyframe.pipeline.sinks.redis import Connection, RedisSink
+from everyframe.pipeline.sinks.redis import Connection
+from everyframe.pipeline.sinks.registry import RedisTarget, make_sinks
 
 
 @dataclass(slots=True)
@@ -49,17 +49,10 @@ class Publishing:
         return cls(settings, where, where)
 
     def sinks_for(self, info: SourceInfo, name: str) -> list[Sink]:
-        """The sinks of one source. With Redis there is always a JSON Lines file too: it keeps what a server that
-        goes away could not take."""
-        formats = self.settings.format
-        if self.url is not None and "jsonl" not in formats:
-            formats = ("jsonl", *formats)
-        sinks = make_sinks(formats, Path(self.settings.out), info, NAMES, stem=name)
-        if self.url is not None:
-            sinks.append(
-                RedisSink(self.url, name, NAMES, self.settings.redis_maxlen, self.settings.redis_wait)
-            )
-        return sinks
+        """The sinks of one source, known by `name` in this run."""
+        s = self.settings
+        target = None if self.url is None else RedisTarget(self.url, s.redis_maxlen, s.redis_wait)
+        return make_sinks(s.format, s.out, info, NAMES, stem=name, redis=target)
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from pathlib import Path
 
 from everyframe.operators.types import Origin
 from everyframe.pipeline.engine_choice import Choice, choose_engine, expected_frames, make_engine, probe
@@ -176,7 +177,7 @@ class _Run:
         source = self._result.sources[index]
         outputs.close(error)
         keeps = error is None or isinstance(error, SourceBroken | KeyboardInterrupt)
-        source.outputs = outputs.locations if keeps else []
+        source.outputs = [w for w in outputs.locations if "://" in w or Path(w).exists()] if keeps else []
         source.digest = outputs.digest if keeps else None
         source.errors += outputs.troubles
         source.stats.notes += outputs.notes
