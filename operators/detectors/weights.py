@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -54,16 +53,17 @@ def load_nanodet(data: bytes, name: str) -> NanoDet:
     architecture, or hold NaN or infinite values.
     """
     try:
-        # "head" is the method of the net; its modules are "heads".
-        state = {re.sub(r"^head\b", "heads", key): tensor for key, tensor in load(data).items()}
+        state = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(
             f"The weights {name} are damaged or not in safetensors format; fetch or export the file again."
         ) from error
     with torch.device("meta"):
         net = NanoDet()
-    _check(state, {k: tuple(v.shape) for k, v in net.state_dict().items()}, name)
-    net.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
+    # The files say "head" for what the net calls "heads", as its `head` is a method.
+    own_names = {key.replace("heads.", "head."): key for key in net.state_dict()}
+    _check(state, {key: tuple(net.state_dict()[own].shape) for key, own in own_names.items()}, name)
+    net.load_state_dict({own_names[key]: tensor.float() for key, tensor in state.items()}, assign=True)
     return net.requires_grad_(False).eval()
 
 
