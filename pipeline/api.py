@@ -28,9 +28,8 @@ def label(path: str | os.PathLike[str], policy: str = "motion", **settings: Any)
 
 
 def _events(path: str, settings: LabelSettings) -> Iterator[FrameLabels]:
-    from everyframe.pipeline.engines.local import LocalEngine
-
     from everyframe.pipeline.engines.base import Chunk, Finished
+    from everyframe.pipeline.engines.local import LocalEngine
 
     engine = LocalEngine()
     try:

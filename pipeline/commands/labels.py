@@ -32,6 +32,7 @@ def labels(
     from itertools import islice
 
     import orjson
+
     from everyframe.pipeline.labels import read_labels
 
     if limit is not None and limit < 1:
