@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -119,7 +120,23 @@ def guarded(action: Callable[[], object], debug: bool = False) -> int:
 
 
 def main() -> NoReturn:
+    log_to_stderr()
     sys.exit(call(sys.argv[1:]))
+
+
+class _Stderr(logging.Handler):
+    """Plain lines to what is stderr at the time: a progress bar stands in for it while it is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(mask_secrets(record.getMessage()), file=sys.stderr, flush=True)
+
+
+def log_to_stderr() -> None:
+    """Lets everyframe's own warnings reach the user; other packages' are theirs."""
+    logger = logging.getLogger("everyframe")
+    if not logger.handlers:
+        logger.addHandler(_Stderr())
+        logger.propagate = False
 
 
 def _fail(sentence: str, status: int, debug: bool) -> int:

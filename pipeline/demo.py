@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from everyframe.pipeline.cli import guarded
+from everyframe.pipeline.cli import guarded, log_to_stderr
 from everyframe.pipeline.errors import EveryframeError, SourceError
 from everyframe.pipeline.machine import cache_dir
 
@@ -105,6 +105,7 @@ def main() -> None:
         result_action="return_value",
     )
     app.default(demo)
+    log_to_stderr()
     sys.exit(guarded(lambda: app(sys.argv[1:])))
 
 
