@@ -83,8 +83,7 @@ def _cell(picture: U8, record: Record) -> U8:
     base = small.shape[0] + 24
     put_text(cell, (0, base), f"frame {labels.frame_index}", 17, INK, bold=True)
     x = text_size(f"frame {labels.frame_index}", 17, bold=True)[0] + 12
-    how = "CNN ran here" if labels.origin == Origin.DETECTED else f"CNN ran {_frames(labels.key_age)} ago"
-    put_text(cell, (x, base), f"{labels.time_s:.2f} s   {how}", 16, _GREY)
+    put_text(cell, (x, base), f"{labels.time_s:.2f} s   {_age(labels)}", 16, _GREY)
     name = ORIGINS[labels.origin]
     width = text_size(name, 15)[0] + 16
     cv2.rectangle(cell, (_CELL - width, base - 17), (_CELL, base + 6), STYLES[labels.origin].colour, cv2.FILLED)
@@ -92,8 +91,12 @@ def _cell(picture: U8, record: Record) -> U8:
     return cell
 
 
-def _frames(count: int) -> str:
-    return "1 frame" if count == 1 else f"{count} frames"
+def _age(labels: FrameLabels) -> str:
+    if labels.origin == Origin.DETECTED:
+        return "CNN ran here"
+    if labels.key_age > labels.frame_index:
+        return "CNN has not run yet"
+    return "CNN ran 1 frame ago" if labels.key_age == 1 else f"CNN ran {labels.key_age} frames ago"
 
 
 def _names(record: Record, labels: FrameLabels) -> tuple[str, ...]:

@@ -97,3 +97,9 @@ class FrameLabels:
     reason: str
     objects: Objects
     cost_ms: dict[str, float] = field(default_factory=dict)
+
+    def to_supervision(self, names: tuple[str, ...] | None = None) -> Any:
+        """These labels as `supervision.Detections`; see `pipeline.interop`. names: class names, default COCO's."""
+        from everyframe.pipeline.interop import to_supervision
+
+        return to_supervision(self, names)
