@@ -222,7 +222,8 @@ class RedisSink:
         return entry_id(self._ms, labels.frame_index), to_fields(labels, self._names)
 
     def _send(self, entries: list[Entry]) -> list[Any]:
-        with self._connection.client.pipeline(transaction=False) as pipe:
+        # A transaction, so that a full server takes all of a batch or nothing: later ids above a gap would close it.
+        with self._connection.client.pipeline(transaction=True) as pipe:
             for entry, fields in entries:
                 pipe.xadd(self.key, fields, id=entry, maxlen=self._maxlen, approximate=True)
             answers = pipe.execute(raise_on_error=False)

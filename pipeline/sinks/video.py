@@ -46,6 +46,7 @@ class VideoSink:
 
     def __enter__(self) -> Self:
         self._frames = display_frames(self._info.path)
+        self._ahead = next(self._frames, None)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._part.touch()
