@@ -53,7 +53,7 @@ class Beliefs:
     resize: tuple[float, float] = (0.15, 0.15)
     looks: float = 0.31
     looks_gain: float = 20.0
-    looks_most: float = 3.0
+    looks_most: float = 4.0
     stay: float = 0.93
     other_class: float = 1.0
     weak: float = 2.0

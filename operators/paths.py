@@ -153,6 +153,12 @@ class PathLinker:
             place[:, has] -= after.alone[has, to][None]
         return gap.fit + place
 
+    def _best(self, t: int) -> Rows:
+        """Links of interval t of greatest worth, given those around."""
+        if self._gaps[t].fit.size == 0:
+            return np.full(len(self._nodes[t]), NONE, np.intp)
+        return link.assign(self._worth(t))
+
     def _total(self) -> float:
         total = 0.0
         for t in range(self._first_open, len(self._next)):
@@ -168,7 +174,7 @@ class PathLinker:
         for _ in range(SWEEPS):
             changed = False
             for t in order:
-                links = link.assign(self._worth(t))
+                links = self._best(t)
                 changed |= bool((links != self._next[t]).any())
                 self._next[t] = links
             if not changed:
@@ -181,10 +187,14 @@ class PathLinker:
         none = [np.full(len(links), NONE, np.intp) for links in so_far]
         starts = ((so_far, [end - 1]), (none, range(first, end)), (none, range(end - 1, first - 1, -1)))
         best, best_links = -np.inf, so_far
+        seen: list[list[Rows]] = []
         for links, order in starts:
             self._next[first:] = links
             for t in order:
-                self._next[t] = link.assign(self._worth(t))
+                self._next[t] = self._best(t)
+            if _known(seen, self._next[first:]):
+                continue
+            seen.append(self._next[first:])
             self._sweep()
             total = self._total()
             if total > best + 1e-9:
@@ -232,3 +242,7 @@ class PathLinker:
             for kept in (self._nodes, self._gaps, self._next, self._tracks, self._counts):
                 del kept[0]
             self._first_open -= 1
+
+
+def _known(seen: list[list[Rows]], links: list[Rows]) -> bool:
+    return any(all(np.array_equal(a, b) for a, b in zip(one, links, strict=True)) for one in seen)

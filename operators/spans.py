@@ -11,16 +11,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from everyframe.operators.boxes import clip, share_inside
+from everyframe.operators.boxes import LEAST_INSIDE, clip, share_inside
 from everyframe.operators.link import F64, NONE, Nodes, Rows
 from everyframe.operators.types import F32, I32, NO_TRACK, Objects, Origin
 
 EDGE = 0.3
 """Share of an interval for which a path that begins or ends in it goes on at its velocity."""
-BRIEF_S = 0.4
+BRIEF_S = 0.6
 """Seconds for which an object that no other key frame shows is held, within `EDGE`."""
-INSIDE = 0.4
-"""Least share of a box that lies in the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def interpolate(interval: Interval, least: float = 0.0) -> list[Objects]:
     boxes, scores = curves_at(interval, frames)
     alive = (frames[:, None] >= c.born) & (frames[:, None] <= c.dies) & (scores >= least)
     flat = boxes.reshape(-1, 4)
-    alive &= share_inside(flat, interval.width, interval.height).reshape(alive.shape) >= INSIDE
+    alive &= share_inside(flat, interval.width, interval.height).reshape(alive.shape) >= LEAST_INSIDE
     boxes = clip(flat, interval.width, interval.height).reshape(boxes.shape)
     out = []
     for k in range(len(frames)):
