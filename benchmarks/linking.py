@@ -3,11 +3,11 @@
     python benchmarks/linking.py --classes person --truth ../shared/data/pets_s2l1/gt.txt \\
         ../shared/data/pets_s2l1/pets_s2l1_ip.mp4
 
-The CNN (NanoDet-g at 640, torch, f32) looks at every frame, as the reference; --detections FOLDER keeps what it found.
-F1 against it is pooled over all frames, IoU 0.5, scores of 0.45 or more on both sides. Columns: links by overlap and
-straight lines; links of `paths` and straight lines; links of `paths` and cubics, as shipped; with --truth, the
-detections of key frames linked by the truth's identities: the ceiling of any linking. ms: CPU per frame of the clip
-for looks, links and interpolation.
+The CNN (NanoDet-g at 640, torch, f32) looks at every frame, as the reference; --detections FOLDER keeps what
+it found. F1 against it is pooled over all frames, IoU 0.5, scores of 0.45 or more on both sides. Columns:
+links by overlap and straight lines; links of `paths` and straight lines; links of `paths` and cubics, as
+shipped; with --truth, the detections of key frames linked by the truth's identities: the ceiling of any
+linking. ms: CPU per frame of the clip for looks, links and interpolation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ OVERLAP = 0.1
 
 @dataclass(frozen=True)
 class Clip:
-    """frames: what the CNN found in each. keys: indices of key frames, looks: of their objects. ms: CPU for looks."""
+    """frames: what the CNN found in each. keys: indices of key frames, looks: of their objects. ms: CPU for
+    looks."""
 
     frames: list[Objects]
     keys: list[int]

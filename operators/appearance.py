@@ -1,7 +1,8 @@
 """How an object looks, as a short vector: colour histograms of its head, body and leg part.
 
-The square root of a histogram makes the Euclidean distance of two vectors the Hellinger distance, which bears the
-noise of small crops better than a difference of means (Bhattacharyya, 1943; used for tracking by Comaniciu et al.).
+The square root of a histogram makes the Euclidean distance of two vectors the Hellinger distance, which bears
+the noise of small crops better than a difference of means (Bhattacharyya, 1943; used for tracking by
+Comaniciu et al.).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _WEIGHTS = _weights()
 
 
 def look(picture: U8, boxes: F32) -> F32:
-    """Appearance (n, SIZE) float32 of boxes (n, 4) in a BGR picture (height, width, 3) uint8; rows have length 1."""
+    """Appearance (n, SIZE) float32 of boxes (n, 4) in a BGR picture (height, width, 3) uint8; rows have
+    length 1."""
     out = np.zeros((len(boxes), SIZE), np.float32)
     if len(boxes) == 0:
         return out
@@ -58,7 +60,8 @@ def _crop(picture: U8, box: F32) -> U8:
 
 
 def _histograms(values: U8, weights: F32, low: float, high: float) -> F32:
-    """Weighted histograms (n, BINS), each of sum 1, of values (n, rows, cols); a value is shared by two bins."""
+    """Weighted histograms (n, BINS), each of sum 1, of values (n, rows, cols); a value is shared by two
+    bins."""
     n = len(values)
     place = np.clip((values.reshape(n, -1) - low) * (BINS / (high - low)) - 0.5, 0, BINS - 1.001)
     left = place.astype(np.intp)

@@ -1,8 +1,10 @@
-"""How likely objects of two key frames are the same ones, where little or nothing is known of the motion between.
+"""How likely objects of two key frames are the same ones, where little or nothing is known of the motion
+between.
 
-A link's worth is a log-likelihood ratio in nats: how well place, size, looks and class fit one object, against one
-object leaving and another one coming (the score of multiple-hypothesis tracking: Reid, 1979; Blackman, 2004).
-Links of worth above 0 are made, by an assignment of greatest total worth. `paths` uses it over many key frames.
+A link's worth is a log-likelihood ratio in nats: how well place, size, looks and class fit one object,
+against one object leaving and another one coming (the score of multiple-hypothesis tracking: Reid, 1979;
+Blackman, 2004). Links of worth above 0 are made, by an assignment of greatest total worth. `paths` uses it
+over many key frames.
 """
 
 from __future__ import annotations
@@ -34,14 +36,15 @@ _TINY = 1e-12
 class Beliefs:
     """What is assumed of every scene. Lengths in object sizes (longer side of the box), times in seconds.
 
-    jitter: of the detector's boxes. still: share of things that stand. speed: scale of the speed of those that
-    don't. turn: scale by which a velocity changes in a second; turned: share of things whose velocity so far tells
-    nothing. drift: error of a box carried by motion vectors, in a second.
+    jitter: of the detector's boxes. still: share of things that stand. speed: scale of the speed of those
+    that don't. turn: scale by which a velocity changes in a second; turned: share of things whose velocity so
+    far tells nothing. drift: error of a box carried by motion vectors, in a second.
     resize: (at once, in a second) scale of the change of log size.
-    looks: Hellinger distance at which looks tell nothing; looks_gain: nats for one unit less; looks_most: nats that
-    looks can add; they can take away twice as many.
-    stay: chance that an object is seen again at the next key frame. other_class: nats lost where the class differs
-    within a supercategory. weak: nats lost for an object scored `WEAK`; none for `SURE`, linear between.
+    looks: Hellinger distance at which looks tell nothing; looks_gain: nats for one unit less; looks_most:
+    nats that looks can add; they can take away twice as many.
+    stay: chance that an object is seen again at the next key frame. other_class: nats lost where the class
+    differs within a supercategory. weak: nats lost for an object scored `WEAK`; none for `SURE`, linear
+    between.
     """
 
     jitter: float = 0.05
@@ -63,8 +66,8 @@ class Beliefs:
 class Nodes:
     """The n linkable objects of one key frame.
 
-    index: display frame. xyxy (n, 4) pixels; centre (n, 2); size (n,) longer side, pixels; score, class_id (n,);
-    group (n,) supercategory; looks (n, d) of `appearance.look`; row (n,) which object of the key frame.
+    index: display frame. xyxy (n, 4) pixels; centre (n, 2); size (n,) longer side, pixels; score, class_id
+    (n,); group (n,) supercategory; looks (n, d) of `appearance.look`; row (n,) which object of the key frame.
     """
 
     index: int
@@ -84,7 +87,8 @@ class Nodes:
 def nodes(index: int, objects: Objects, groups: I32, looks: F32 | None = None) -> Nodes:
     """The objects worth linking: scored `WEAK` or more, weak doubles of better ones left out, at most `MOST`.
 
-    groups: supercategory index of each class id. looks (len(objects), d), None where the picture isn't at hand.
+    groups: supercategory index of each class id. looks (len(objects), d), None where the picture isn't at
+    hand.
     """
     if looks is None:
         looks = np.zeros((len(objects), SIZE), np.float32)
@@ -108,7 +112,8 @@ def nodes(index: int, objects: Objects, groups: I32, looks: F32 | None = None) -
 
 
 def _doubles(box: F32, score: F32, group: I32) -> NDArray[np.bool_]:
-    """(n,): objects below `SURE`, sorted by falling score, that lie on or in a kept better one of their group."""
+    """(n,): objects below `SURE`, sorted by falling score, that lie on or in a kept better one of their
+    group."""
     overlap = iou(box, box)
     whole = area(box)
     shared = overlap * (whole[:, None] + whole[None]) / (1 + overlap)
@@ -169,7 +174,8 @@ def place_after(shift: F64, expected: F64, seconds: float, b: Beliefs) -> F64:
 
 
 def place_carried(shift: F64, expected: F64, seconds: float, b: Beliefs) -> F64:
-    """Log density of displacements (..., 2) where motion vectors have carried the box by `expected` (..., 2)."""
+    """Log density of displacements (..., 2) where motion vectors have carried the box by `expected` (...,
+    2)."""
     near = _student(shift - expected, b.jitter + b.drift * seconds)
     out: F64 = np.log(0.9 * near + 0.1 * _alone(shift, seconds, b) + _TINY)
     return out
@@ -184,15 +190,16 @@ def _alone(shift: F64, seconds: float, b: Beliefs) -> F64:
 
 
 def _student(residual: F64, scale: float) -> F64:
-    """Density of a 2-D Student t distribution with 3 degrees of freedom: (..., 2) -> (...). Heavy-tailed: things
-    stop and turn."""
+    """Density of a 2-D Student t distribution with 3 degrees of freedom: (..., 2) -> (...). Heavy-tailed:
+    things stop and turn."""
     square = (residual * residual).sum(-1) / (3 * scale * scale)
     out: F64 = (1 + square) ** -2.5 / (2 * np.pi * scale * scale)
     return out
 
 
 def assign(worth: F64) -> Rows:
-    """(n, m) -> (n,): column of each row in the assignment of greatest total worth; `NONE` where none is above 0."""
+    """(n, m) -> (n,): column of each row in the assignment of greatest total worth; `NONE` where none is
+    above 0."""
     out = np.full(worth.shape[0], NONE, np.intp)
     if worth.size:
         rows, columns = linear_sum_assignment(np.maximum(worth, 0), maximize=True)
@@ -212,8 +219,8 @@ def link(
 ) -> Rows:
     """(n,): for each object of key frame `a` the same one in key frame `b`, `NONE` where it is gone.
 
-    rate: frames a second. velocity (n, 2) pixels per frame, rows of NaN where unknown. carried (n, 4): boxes of `a`
-    moved to `b` by motion vectors; they take precedence over velocities.
+    rate: frames a second. velocity (n, 2) pixels per frame, rows of NaN where unknown. carried (n, 4): boxes
+    of `a` moved to `b` by motion vectors; they take precedence over velocities.
     """
     beliefs = beliefs or Beliefs()
     frames = b.index - a.index

@@ -1,9 +1,10 @@
-"""Paths of objects through key frames between which nothing was decoded, and the labels of the frames between.
+"""Paths of objects through key frames between which nothing was decoded, and the labels of the frames
+between.
 
 `PathLinker` sees key frames one by one and gives each interval once `lag` more key frames are known. It keeps
-`lag` + 2 key frames, as boxes and looks only. All open links are improved in turn, each interval by an optimal
-assignment with its neighbours held fixed, until none changes: iterated conditional modes (Besag, 1986), from
-several starts.
+`lag` + 2 key frames, as boxes and looks only. All open links are improved in turn, each interval by an
+optimal assignment with its neighbours held fixed, until none changes: iterated conditional modes (Besag,
+1986), from several starts.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ SWEEPS = 8
 
 @dataclass(slots=True)
 class _Gap:
-    """What is known of the interval between two key frames, links aside: worth but for place, displacements (n, m, 2)
-    in sizes, and place as it is judged without neighbours (n, m). carried: place is known from motion vectors."""
+    """What is known of the interval between two key frames, links aside: worth but for place, displacements
+    (n, m, 2) in sizes, and place as it is judged without neighbours (n, m). carried: place is known from
+    motion vectors."""
 
     seconds: float
     fit: link.F64
@@ -68,10 +70,10 @@ class PathLinker:
     ) -> list[Interval]:
         """Takes a key frame and gives the intervals that are finished by it, in order.
 
-        index: display frame, above the one before. objects: down to the lowest score at hand, for weak ones bridge
-        gaps. looks (n, d): `appearance.look` of their boxes, None where there is no picture. carried (k, 4): the
-        objects of the key frame before (all k that were pushed) moved here by motion vectors, None where the
-        frames between were not decoded.
+        index: display frame, above the one before. objects: down to the lowest score at hand, for weak ones
+        bridge gaps. looks (n, d): `appearance.look` of their boxes, None where there is no picture. carried
+        (k, 4): the objects of the key frame before (all k that were pushed) moved here by motion vectors,
+        None where the frames between were not decoded.
         """
         if self._nodes and index <= self._nodes[-1].index:
             raise ValueError(f"key frame {index} does not come after key frame {self._nodes[-1].index}")
@@ -128,8 +130,8 @@ class PathLinker:
     def _worth(self, t: int, look_on: bool = True) -> link.F64:
         """(n, m): worth of all links of interval t given the links before it and, with `look_on`, after it.
 
-        A path's likelihood is a product over its links, each given the link before. So the link after counts by how
-        much likelier it gets than at the start of a path.
+        A path's likelihood is a product over its links, each given the link before. So the link after counts
+        by how much likelier it gets than at the start of a path.
         """
         gap, a, b = self._gaps[t], self._nodes[t], self._nodes[t + 1]
         place = gap.alone.copy()

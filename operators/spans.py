@@ -1,7 +1,7 @@
 """From linked key frames to the objects of the frames between: cubic curves through the paths' boxes.
 
-The centre follows a cubic Hermite curve whose ends have the path's velocities over three key frames (Catmull and
-Rom, 1974, on uneven times); width, height and score change linearly, for the detector's sizes are noisy.
+The centre follows a cubic Hermite curve whose ends have the path's velocities over three key frames (Catmull
+and Rom, 1974, on uneven times); width, height and score change linearly, for the detector's sizes are noisy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ BRIEF_S = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A key frame with its neighbours and links: previous (n,) rows of `before`, following (n,) rows of `after`.
+    """A key frame with its neighbours and links: previous (n,) rows of `before`, following (n,) rows of
+    `after`.
 
     tracks (n,): track ids. count: how many objects the key frame has, linkable or not.
     """
@@ -39,9 +40,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """k paths in an interval. start, end (k, 4): boxes at its ends, seen or extrapolated; leave, arrive (k, 2):
-    velocities there, pixels per frame; score (k, 2) there; class_id, track_id (k,); born, dies (k,): first and last
-    frame of each."""
+    """k paths in an interval. start, end (k, 4): boxes at its ends, seen or extrapolated; leave, arrive (k,
+    2): velocities there, pixels per frame; score (k, 2) there; class_id, track_id (k,); born, dies (k,):
+    first and last frame of each."""
 
     start: F32
     end: F32
@@ -62,9 +63,9 @@ class Curves:
 class Interval:
     """The frames between key frames `first` and `last`, both excluded.
 
-    first is -1 before the first key frame, last is the number of frames after the last one. tracks (m,): track id of
-    each object pushed for `first`; NO_TRACK for those that aren't linkable. pairs (p, 2): rows of the objects of
-    `first` and `last` that are the same. width, height: of the picture.
+    first is -1 before the first key frame, last is the number of frames after the last one. tracks (m,):
+    track id of each object pushed for `first`; NO_TRACK for those that aren't linkable. pairs (p, 2): rows of
+    the objects of `first` and `last` that are the same. width, height: of the picture.
     """
 
     first: int
@@ -141,7 +142,8 @@ def trailing(a: Step, frames: int, size: tuple[int, int]) -> Interval:
 
 
 def velocities(s: Step) -> F64:
-    """(n, 2) pixels per frame of the centres, over the neighbours that a path has; NaN for a path of one object."""
+    """(n, 2) pixels per frame of the centres, over the neighbours that a path has; NaN for a path of one
+    object."""
     n = s.nodes
     out = np.full((len(n), 2), np.nan)
     i = np.flatnonzero(s.previous != NONE)
@@ -190,7 +192,8 @@ def _ending(a: Step, i: Rows, last: int, rate: float | None) -> Curves:
 
 
 def _beginning(b: Step, j: Rows, first: int, rate: float | None) -> Curves:
-    """Paths that weren't yet in key frame `first`. rate None: there is no such key frame, so they were there."""
+    """Paths that weren't yet in key frame `first`. rate None: there is no such key frame, so they were
+    there."""
     n, last = b.nodes, b.nodes.index
     speed = velocities(b)[j]
     reach = np.full(len(j), last - first) if rate is None else _reach(speed, last - first, rate)

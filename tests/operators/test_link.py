@@ -276,8 +276,8 @@ class TestCurves:
 
 
 def test_key_frames_of_a_real_clip_label_the_rest(data_dir: Path) -> None:
-    """795 frames, one in 20 looked at. Against ground truth the detector on every frame has .907, these labels .81,
-    links by overlap and lines between them .37."""
+    """795 frames, one in 20 looked at. Against ground truth the detector on every frame has .907, these
+    labels .81, links by overlap and lines between them .37."""
     import av
 
     from everyframe.operators.detectors import load_detector
