@@ -1,0 +1,60 @@
+"""Functions on boxes: arrays in, arrays out, no state. Boxes are (x1, y1, x2, y2) in pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from everyframe.operators.types import F32
+
+Rows = NDArray[np.intp]
+
+LEAST_INSIDE = 0.25  # a box with less of it in the picture has left
+
+
+def area(boxes: F32) -> F32:
+    """(n, 4) -> (n,): areas in square pixels."""
+    out: F32 = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return out
+
+
+def iou(a: F32, b: F32) -> F32:
+    """(n, 4), (m, 4) -> (n, m): intersection over union, 0 for boxes without area."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    side = np.clip(high - low, 0, None)
+    overlap = side[..., 0] * side[..., 1]
+    union = area(a)[:, None] + area(b)[None, :] - overlap
+    out: F32 = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return out
+
+
+def centre_size(boxes: F32) -> tuple[F32, F32]:
+    """(n, 4) -> centres (n, 2) and sizes (n, 2)."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+
+
+def clip(boxes: F32, width: int, height: int) -> F32:
+    """Boxes cut at the picture's border; a box outside of it keeps no area."""
+    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
+
+
+def share_inside(boxes: F32, width: int, height: int) -> F32:
+    """(n, 4) -> (n,): which share of each box lies inside the picture, 0 for boxes without area."""
+    whole = area(boxes)
+    out: F32 = np.divide(area(clip(boxes, width, height)), whole, out=np.zeros_like(whole), where=whole > 0)
+    return out
+
+
+def match(affinity: F32, least: float) -> tuple[Rows, Rows]:
+    """Pairs (rows, columns) of greatest total affinity (Kuhn, 1955); pairs below `least` are not made.
+
+    Affinities below `least` count as 0 in the assignment, so that a poor pair never displaces a good one.
+    """
+    if affinity.size == 0:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    usable = np.where(affinity >= least, affinity, 0)
+    rows, columns = linear_sum_assignment(usable, maximize=True)
+    kept = usable[rows, columns] > 0
+    return rows[kept], columns[kept]

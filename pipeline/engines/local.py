@@ -1,0 +1,76 @@
+"""The `local` engine: sources one after the other in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+
+from everyframe.operators.base import Detector
+from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
+from everyframe.pipeline.errors import EveryframeError
+from everyframe.pipeline.records import SourceInfo
+from everyframe.pipeline.settings import LabelSettings, ModelSettings
+from everyframe.pipeline.sources.file import FileSource
+from everyframe.pipeline.sources.shards import plan_shards
+from everyframe.pipeline.stitch import Stitcher
+from everyframe.pipeline.worker import StreamWorker
+
+
+class LocalEngine:
+    """Satisfies `engines.base.Engine`. detector: used for every source in place of the one the settings name."""
+
+    def __init__(self, detector: Detector | None = None) -> None:
+        self._given = detector
+        self._loaded: dict[tuple[ModelSettings, int, int], Detector] = {}
+
+    def run(self, paths: Sequence[str], settings: LabelSettings) -> Iterator[Event]:
+        for number, path in enumerate(paths):
+            yield from self._label(number, path, settings)
+
+    def close(self) -> None:
+        self._loaded.clear()
+
+    def _label(self, number: int, path: str, settings: LabelSettings) -> Iterator[Event]:
+        stats = RunStats()
+        error: EveryframeError | None = None
+        cv2.setNumThreads(settings.model.threads)
+        try:
+            stitcher = Stitcher()
+            for shard in plan_shards(path):
+                if settings.limit is not None and stats.frames >= settings.limit:
+                    break
+                with FileSource(path, shard.start_pts, shard.end_pts) as source:
+                    detector = self._detector(settings.model, source.info)
+                    if shard.index == 0:
+                        yield Started(number, source.info, detector.runtime, detector.precision)
+                    yield from self._shard(
+                        number, StreamWorker(source, detector, settings), stitcher, stats, settings.limit
+                    )
+        except EveryframeError as e:
+            error = e
+        yield Finished(number, stats, error)
+
+    def _shard(
+        self, number: int, worker: StreamWorker, stitcher: Stitcher, stats: RunStats, limit: int | None
+    ) -> Iterator[Event]:
+        stitcher.begin_shard()
+        try:
+            for chunk in worker.chunks():
+                labels = [r for r in stitcher.stitch(chunk) if limit is None or r.frame_index < limit]
+                if labels:
+                    yield Chunk(number, labels)
+        finally:
+            stats.add(worker.stats)
+            if limit is not None:
+                stats.frames = min(stats.frames, limit)
+        stitcher.end_shard(worker.last)
+
+    def _detector(self, settings: ModelSettings, info: SourceInfo) -> Detector:
+        if self._given is not None:
+            return self._given
+        key = (settings, info.width, info.height)
+        if key not in self._loaded:
+            self._loaded[key] = open_detector(settings, info.width, info.height)
+        return self._loaded[key]

@@ -1,0 +1,27 @@
+"""From tracks to the objects a user sees: score and class filter, identities counted from 1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from everyframe.operators.types import I32, Objects
+
+
+class Reporter:
+    """Keeps objects worth reporting and numbers their tracks in the order of their first report.
+
+    conf: lowest score. class_ids: classes to report, empty for all.
+    """
+
+    def __init__(self, conf: float, class_ids: I32) -> None:
+        self._conf = conf
+        self._class_ids = class_ids
+        self._public: dict[int, int] = {}
+
+    def __call__(self, objects: Objects) -> Objects:
+        kept = objects.score >= self._conf
+        if len(self._class_ids):
+            kept &= np.isin(objects.class_id, self._class_ids)
+        shown = objects[kept]
+        ids = [self._public.setdefault(track, len(self._public) + 1) for track in shown.track_id.tolist()]
+        return Objects(shown.xyxy, shown.score, shown.class_id, np.array(ids, np.int32), shown.origin)

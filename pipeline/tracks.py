@@ -1,0 +1,140 @@
+"""Tracks: who is who across rungs. The keeper is the one owner of this state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from everyframe.operators.boxes import iou, match
+from everyframe.operators.types import F32, I32, NO_TRACK, Objects
+
+LEAST_IOU = 0.3
+BIRTH_SCORE = 0.3
+FORGET_SCORE = 0.2
+MEMORY = 0.5  # weight of what was known of a track's score at a new look
+MOST_MISSES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrackState:
+    """objects: all tracks now, also those too weak to report; every `track_id` is set.
+
+    looked (n,) float32: score of the last look, 0 where it was missed. misses (n,) int32: looks missed in a row.
+    detected_at (n,) int32: frame index of the last look that found it.
+    """
+
+    objects: Objects
+    looked: F32
+    misses: I32
+    detected_at: I32
+
+    @classmethod
+    def empty(cls) -> TrackState:
+        return cls(Objects.empty(), np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int32))
+
+    def keep(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> TrackState:
+        return TrackState(self.objects[rows], self.looked[rows], self.misses[rows], self.detected_at[rows])
+
+    def moved(self, objects: Objects) -> TrackState:
+        """The state with `objects` in place of its own: the same tracks, or fewer where some have ended."""
+        if len(objects) == len(self.objects):
+            return TrackState(objects, self.looked, self.misses, self.detected_at)
+        rows = np.flatnonzero(np.isin(self.objects.track_id, objects.track_id))
+        rest = self.keep(rows)
+        return TrackState(objects, rest.looked, rest.misses, rest.detected_at)
+
+
+class TrackKeeper:
+    """Associates each look of the detector with the tracks carried to its frame.
+
+    Two stages as in ByteTrack (Zhang et al., ECCV 2022): detections of any score continue a track, only good ones
+    begin one. Deviation: there is no Kalman filter; where a track is now, the motion vectors said. Classes match
+    by group (supercategory). groups: of each class id. conf: the lowest score that is reported: always enough to
+    begin a track.
+    """
+
+    def __init__(self, groups: I32, conf: float) -> None:
+        self._groups = groups
+        self._conf = conf
+        self._birth = min(BIRTH_SCORE, conf)
+        self._next_id = 1
+        self.state = TrackState.empty()
+
+    def affinity(self, tracks: Objects, detections: Objects) -> F32:
+        """(n, m): overlap, 0 between different groups."""
+        same = self._groups[tracks.class_id][:, None] == self._groups[detections.class_id][None, :]
+        out: F32 = np.where(same, iou(tracks.xyxy, detections.xyxy), 0).astype(np.float32)
+        return out
+
+    def agreement(self, detections: Objects) -> float:
+        """F1 at IoU 0.5 of the tracks with detections of their frame, among those good enough to report.
+
+        1 where both are empty.
+        """
+        tracks = self.state.objects[self.state.objects.score >= self._conf]
+        found = detections[detections.score >= self._conf]
+        if len(tracks) + len(found) == 0:
+            return 1.0
+        rows, _ = match(self.affinity(tracks, found), 0.5)
+        return 2 * len(rows) / (len(tracks) + len(found))
+
+    def look(self, detections: Objects, frame_index: int, affinity: F32 | None = None) -> Objects:
+        """Takes a look's detections into the tracks; returns them with `track_id` set (NO_TRACK: too weak to begin).
+
+        affinity (tracks, detections): in place of the overlap with where the tracks are now.
+        """
+        state = self.state
+        if affinity is None:
+            affinity = self.affinity(state.objects, detections)
+        rows, columns = _two_stage(affinity, detections.score, self._birth)
+        ids = np.full(len(detections), NO_TRACK, np.int32)
+        ids[columns] = state.objects.track_id[rows]
+        born = np.flatnonzero((ids == NO_TRACK) & (detections.score >= self._birth))
+        ids[born] = np.arange(self._next_id, self._next_id + len(born), dtype=np.int32)
+        self._next_id += len(born)
+        found = Objects(
+            detections.xyxy, detections.score, detections.class_id, ids, detections.origin
+        )
+        smoothed = detections.score.copy()
+        smoothed[columns] = (1 - MEMORY) * detections.score[columns] + MEMORY * state.objects.score[rows]
+        kept = np.flatnonzero(ids != NO_TRACK)
+        n = len(kept)
+        now = TrackState(
+            Objects(found.xyxy, smoothed, found.class_id, ids, found.origin)[kept],
+            found.score[kept],
+            np.zeros(n, np.int32),
+            np.full(n, frame_index, np.int32),
+        )
+        self.state = _join(now, self._missed(np.setdiff1d(np.arange(len(state.objects)), rows)))
+        return found
+
+    def _missed(self, rows: NDArray[np.intp]) -> TrackState:
+        """What is left of the tracks that a look did not find."""
+        rest = self.state.keep(rows)
+        objects = rest.objects
+        weaker = Objects(
+            objects.xyxy, objects.score * np.float32(MEMORY), objects.class_id, objects.track_id, objects.origin
+        )
+        aged = TrackState(weaker, np.zeros(len(rows), np.float32), rest.misses + 1, rest.detected_at)
+        return aged.keep((weaker.score >= FORGET_SCORE) & (aged.misses <= MOST_MISSES))
+
+
+def _two_stage(affinity: F32, scores: F32, birth: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Good detections choose first, weak ones take what is left of the tracks."""
+    good = np.flatnonzero(scores >= birth)
+    weak = np.flatnonzero(scores < birth)
+    rows, columns = match(affinity[:, good], LEAST_IOU)
+    free = np.setdiff1d(np.arange(affinity.shape[0]), rows)
+    rows2, columns2 = match(affinity[np.ix_(free, weak)], LEAST_IOU)
+    return np.concatenate([rows, free[rows2]]), np.concatenate([good[columns], weak[columns2]])
+
+
+def _join(a: TrackState, b: TrackState) -> TrackState:
+    return TrackState(
+        Objects.concat([a.objects, b.objects]),
+        np.concatenate([a.looked, b.looked]),
+        np.concatenate([a.misses, b.misses]),
+        np.concatenate([a.detected_at, b.detected_at]),
+    )

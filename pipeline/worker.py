@@ -1,0 +1,314 @@
+"""One stream: packet, gate, decode, motion, choose, apply, label. The design in code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.sources.file import FileSource
+
+from everyframe.operators.base import Detector, Operator
+from everyframe.operators.hold import Hold
+from everyframe.operators.propagate import Propagate
+from everyframe.operators.types import MotionField, Objects, Origin, View
+from everyframe.pipeline import lookahead
+from everyframe.pipeline.engines.base import RunStats
+from everyframe.pipeline.errors import SourceBroken
+from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.meter import Meter
+from everyframe.pipeline.records import Frame, FrameLabels, Packet
+from everyframe.pipeline.report import Reporter
+from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.tracks import TrackKeeper, TrackState
+from everyframe.policies.base import Decision, Observation
+from everyframe.policies.registry import make_policy
+
+CHUNK_FRAMES = 64
+MOST_AHEAD = 300  # decoded frames that may wait for the next look: their fields take 35 MB at 720p
+MOST_WAITING = 10_000  # frames of any kind that may wait for it
+NEVER = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A frame since the last look: its record still without objects, and its field."""
+
+    record: FrameLabels
+    motion: MotionField | None
+
+
+class StreamWorker:
+    """Labels one source, or one shard of it: iterate `chunks`; `stats` is whole when that is exhausted.
+
+    frame_index and track ids count from the shard's start. first and last: the objects of the shard's first frame and
+    of the key frame after its last (None where the source ends), by which the tracks of two shards are joined.
+    """
+
+    def __init__(self, source: FileSource, detector: Detector, settings: LabelSettings) -> None:
+        self.stats = RunStats()
+        self.first: Objects | None = None
+        self.last: Objects | None = None
+        self._source = source
+        self._detector = detector
+        self._settings = settings
+        self._policy = make_policy(settings.policy)
+        self._policy.reset(settings.seed)
+        self._decoder = Decoder(source)
+        self._fields = FieldBuilder(source.info)
+        groups, wanted = class_tables(detector, settings.classes)
+        self._keeper = TrackKeeper(groups, settings.conf)
+        self._report = Reporter(settings.conf, wanted)
+        self._rungs: dict[str, Operator] = {op.name: op for op in (Hold(), Propagate())}
+        self._meter = Meter()
+        self._index = 0
+        self._looked_at = -NEVER
+        self._at_look = TrackState.empty()
+        self._waiting: list[Waiting] = []
+        self._agreement = float("nan")
+        self._is_over = False
+
+    def chunks(self) -> Iterator[list[FrameLabels]]:
+        """Records in display order, some at a time. Raises SourceBroken after the last record before a break."""
+        chunk: list[FrameLabels] = []
+        records = self._records()
+        broken: SourceBroken | None = None
+        start = time.process_time()
+        while True:
+            try:
+                record = next(records, None)
+            except SourceBroken as error:
+                record, broken = None, error
+            if record is not None:
+                chunk.append(record)
+            if chunk and (record is None or len(chunk) >= CHUNK_FRAMES):
+                self._settle(start)
+                yield chunk
+                chunk = []
+                start = time.process_time()
+            if record is None:
+                break
+        self._settle(start)
+        if broken is not None:
+            raise broken
+
+    def _settle(self, start: float) -> None:
+        self.stats.total_cpu_ms += (time.process_time() - start) * 1e3
+        self.stats.cpu_ms = dict(self._meter.total)
+        self.stats.decoded = self._decoder.decoded
+        if self._source.info.decode_all and self._source.info.decode_all not in self.stats.notes:
+            self.stats.notes.append(self._source.info.decode_all)
+
+    def _records(self) -> Iterator[FrameLabels]:
+        broken: SourceBroken | None = None
+        try:
+            for packet in self._source.packets():
+                for slot in self._decoder.push(packet, self._wants(packet)):
+                    with self._meter.step("motion"):
+                        items = self._fields.push(slot)
+                    for item in items:
+                        yield from self._counted(self._frame(item))
+                if self._is_over:
+                    return
+        except SourceBroken as error:
+            broken = error
+        slots = self._decoder.finish()
+        items = [item for slot in slots for item in self._fields.push(slot)] + self._fields.finish()
+        for item in items:
+            yield from self._counted(self._frame(item))
+        if not self._is_over:
+            yield from self._counted(self._release())
+        if broken is not None:
+            raise broken
+
+    def _counted(self, records: list[FrameLabels]) -> Iterator[FrameLabels]:
+        for record in records:
+            self.stats.frames += 1
+            if self.first is None:
+                self.first = record.objects
+            yield record
+
+    def _wants(self, packet: Packet) -> bool:
+        if self._decoder.must_decode:
+            return True
+        if self._source.end_pts is not None and packet.pts == self._source.end_pts:
+            return True
+        with self._meter.step("policy"):
+            return self._policy.gate(packet.facts)
+
+    def _frame(self, item: FieldSlot) -> list[FrameLabels]:
+        """Takes the next frame in display order; returns the records that are ready now."""
+        if self._is_over:
+            return []
+        slot = item.slot
+        self._meter.add("demux", slot.demux_ms)
+        self._meter.add("decode", slot.decode_ms)
+        self._catch_up(item)
+        if self._source.end_pts is not None and slot.pts is not None and slot.pts >= self._source.end_pts:
+            return self._lead_out(item)
+        decision = self._decide(item)
+        if decision.rung == "detect" and slot.frame is not None:
+            ready = self._look(item, slot.frame, decision)
+        else:
+            ready = self._carry(item, decision)
+        self._index += 1
+        if self._index == self._settings.limit:
+            ready += self._release()
+            self._is_over = True
+        return ready
+
+    def _catch_up(self, item: FieldSlot) -> None:
+        """Frames decoded late move the tracks, and the labels of waiting frames where those have not left yet."""
+        for pts, motion in item.late_fields:
+            with self._meter.step("propagate"):
+                self._move(View(motion.width, motion.height, motion))
+            for i in range(len(self._waiting) - 1, -1, -1):
+                waiting = self._waiting[i]
+                if waiting.record.pts == pts:
+                    record = replace(waiting.record, origin=Origin.PROPAGATED)
+                    self._waiting[i] = Waiting(record, motion)
+                    break
+
+    def _move(self, view: View) -> None:
+        objects = self._rungs["propagate"].apply(view, self._keeper.state.objects)
+        self._keeper.state = self._keeper.state.moved(objects)
+
+    def _decide(self, item: FieldSlot) -> Decision:
+        """Moves the tracks to this frame, then asks the policy; an undecoded frame leaves no choice."""
+        frame, motion = item.slot.frame, item.field
+        if frame is None or motion is None:
+            return Decision("hold", "not decoded")
+        with self._meter.step("propagate"):
+            self._move(View(frame.width, frame.height, motion))
+        with self._meter.step("policy"):
+            decision = self._policy.choose(self._observe(item, motion))
+        if self._looked_at < 0:
+            return Decision("detect", "first frame")
+        if self._settings.mode == "lookahead" and len(self._waiting) >= MOST_AHEAD and decision.rung != "detect":
+            return Decision("detect", "longest look-ahead")
+        return decision
+
+    def _observe(self, item: FieldSlot, motion: MotionField) -> Observation:
+        state = self._keeper.state
+        return Observation(
+            packet=item.slot.facts,
+            frame_index=self._index,
+            frames_since_detect=self._index - self._looked_at,
+            motion=motion.motion,
+            known=motion.known,
+            cell=motion.cell,
+            boxes=state.objects.xyxy,
+            scores=state.objects.score,
+            ages=self._index - state.detected_at,
+            classes=state.objects.class_id,
+            agreement=self._agreement,
+        )
+
+    def _carry(self, item: FieldSlot, decision: Decision) -> list[FrameLabels]:
+        """A frame without the CNN: its objects are those carried so far (causal), or are known at the next look."""
+        causal = self._settings.mode == "causal"
+        objects = self._keeper.state.objects
+        if decision.rung == "hold":
+            objects = self._rungs["hold"].apply(View(0, 0), objects)
+            origin = Origin.HELD if causal else Origin.INTERPOLATED
+        else:
+            origin = Origin.PROPAGATED
+        record = self._record(item, decision, origin)
+        if causal:
+            return [replace(record, objects=self._report(objects), cost_ms=self._meter.take())]
+        self._waiting.append(Waiting(replace(record, cost_ms=self._meter.take()), item.field))
+        return self._release() if len(self._waiting) > MOST_WAITING else []
+
+    def _look(self, item: FieldSlot, frame: Frame, decision: Decision) -> list[FrameLabels]:
+        """The CNN sees the frame; in lookahead mode the frames since the last look get their labels now."""
+        detections = self._detect(frame)
+        with self._meter.step("track"):
+            if self._looked_at >= 0:
+                self._agreement = self._keeper.agreement(detections)
+            ready, found = self._take_in(detections, item.field, frame)
+            record = replace(self._record(item, decision, Origin.DETECTED, age=0), objects=self._report(found))
+        self._looked_at = self._index
+        self._at_look = self._keeper.state
+        return [*ready, replace(record, cost_ms=self._meter.take())]
+
+    def _detect(self, frame: Frame) -> Objects:
+        with self._meter.step("convert"):
+            prepared = self._detector.prepare(frame.picture())
+        with self._meter.step("cnn"):
+            detections = self._detector.infer(prepared)
+        self.stats.cnn_frames += 1
+        return detections
+
+    def _take_in(
+        self, detections: Objects, motion: MotionField | None, frame: Frame
+    ) -> tuple[list[FrameLabels], Objects]:
+        if self._settings.mode == "causal" or self._looked_at < 0:
+            return self._release(), self._keeper.look(detections, self._index)
+        fields = [*(w.motion for w in self._waiting), motion]
+        self._keeper.state = self._at_look
+        found, between = lookahead.close(
+            self._keeper, fields, detections, self._index, frame.width, frame.height
+        )
+        waiting, self._waiting = self._waiting, []
+        ready = [
+            replace(w.record, objects=self._report(o)) for w, o in zip(waiting, between, strict=True)
+        ]
+        return ready, found
+
+    def _release(self) -> list[FrameLabels]:
+        """Labels waiting frames from the last look alone: no further one will come."""
+        waiting, self._waiting = self._waiting, []
+        path = lookahead.one_sided(
+            self._at_look, [w.motion for w in waiting], self._source.info.width, self._source.info.height
+        )
+        held = Origin.HELD
+        return [
+            replace(
+                w.record,
+                objects=self._report(o),
+                origin=held if w.record.origin == Origin.INTERPOLATED else w.record.origin,
+            )
+            for w, o in zip(waiting, path, strict=True)
+        ]
+
+    def _lead_out(self, item: FieldSlot) -> list[FrameLabels]:
+        """The key frame that the next shard begins with: it closes the last interval and joins the tracks."""
+        self._is_over = True
+        frame = item.slot.frame
+        if frame is None:
+            return self._release()
+        detections = self._detect(frame)
+        with self._meter.step("track"):
+            ready, found = self._take_in(detections, item.field, frame)
+            self.last = self._report(found)
+        return ready
+
+    def _record(self, item: FieldSlot, decision: Decision, origin: Origin, age: int | None = None) -> FrameLabels:
+        info, slot = self._source.info, item.slot
+        frame = slot.frame
+        seconds = slot.facts.time_s
+        return FrameLabels(
+            source=info.name,
+            frame_index=self._index,
+            pts=slot.pts,
+            time_base=info.time_base,
+            time_s=float(self._index / info.rate) if seconds != seconds else seconds,
+            width=info.width if frame is None else frame.width,
+            height=info.height if frame is None else frame.height,
+            picture=slot.facts.picture if frame is None else frame.picture_type,
+            origin=origin,
+            key_age=self._index - self._looked_at if age is None else age,
+            policy=self._policy.name,
+            reason=decision.reason,
+            objects=Objects.empty(),
+        )
+
+
+def class_tables(detector: Detector, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The group number of each class (supercategories, for matching), and the ids of the classes to report."""
+    order = sorted(set(detector.supercategory))
+    groups = np.array([order.index(name) for name in detector.supercategory], np.int32)
+    wanted = np.array([detector.names.index(name) for name in classes], np.int32)
+    return groups, wanted

@@ -1,0 +1,78 @@
+"""Policies without eyes: the baselines. Read this file first when you add one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from everyframe.policies.base import Decision, Observation, PacketFacts
+
+
+class Dense:
+    """The CNN on every frame."""
+
+    name = "dense"
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def gate(self, packet: PacketFacts) -> bool:
+        return True
+
+    def choose(self, observation: Observation) -> Decision:
+        return Decision("detect", "every frame")
+
+
+class Stride:
+    """The CNN on every `every`-th frame, motion vectors between."""
+
+    def __init__(self, every: int) -> None:
+        self.name = f"stride:{every}"
+        self._every = every
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def gate(self, packet: PacketFacts) -> bool:
+        return True
+
+    def choose(self, observation: Observation) -> Decision:
+        if observation.frames_since_detect >= self._every:
+            return Decision("detect", f"every {self._every}")
+        return Decision("propagate", "between key frames")
+
+
+class IFrames:
+    """Key packets only: nothing else is decoded."""
+
+    name = "iframes"
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def gate(self, packet: PacketFacts) -> bool:
+        return packet.is_key
+
+    def choose(self, observation: Observation) -> Decision:
+        if observation.packet.is_key:
+            return Decision("detect", "key packet")
+        return Decision("propagate", "decoded with its group")
+
+
+class Random:
+    """The CNN on each frame with probability `share`, seeded."""
+
+    def __init__(self, share: float) -> None:
+        self.name = f"random:{share:g}"
+        self._share = share
+        self._draw = np.random.default_rng(0)
+
+    def reset(self, seed: int) -> None:
+        self._draw = np.random.default_rng(seed)
+
+    def gate(self, packet: PacketFacts) -> bool:
+        return True
+
+    def choose(self, observation: Observation) -> Decision:
+        if self._draw.random() < self._share:
+            return Decision("detect", "drawn")
+        return Decision("propagate", "not drawn")

@@ -1,0 +1,71 @@
+"""The table of policies and the one way to make one from its name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from everyframe.policies.base import Policy
+from everyframe.policies.fixed import Dense, IFrames, Random, Stride
+from everyframe.policies.motion import Motion
+
+
+class PolicyError(ValueError):
+    """The name or its number is wrong; the text is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """form: how a user writes it. make: from the text after the colon, "" where there is none."""
+
+    form: str
+    help: str
+    make: Callable[[str], Policy]
+
+
+def _stride(text: str) -> Policy:
+    if not text.isdecimal() or int(text) < 1:
+        raise PolicyError(f"policy stride:{text} needs a whole number of at least 1, as in stride:10.")
+    return Stride(int(text))
+
+
+def _random(text: str) -> Policy:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise PolicyError(f"policy random:{text} needs a share above 0 and up to 1, as in random:0.1.")
+    return Random(share)
+
+
+def _plain(make: Callable[[], Policy]) -> Callable[[str], Policy]:
+    def build(text: str) -> Policy:
+        policy = make()
+        if text:
+            raise PolicyError(f"policy {policy.name} takes no number: write {policy.name} instead of {policy.name}:{text}.")
+        return policy
+
+    return build
+
+
+POLICIES: dict[str, Entry] = {
+    "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _plain(Motion)),
+    "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _stride),
+    "iframes": Entry("iframes", "decodes key frames only", _plain(IFrames)),
+    "random": Entry("random:P", "the CNN on a random share P of the frames", _random),
+    "dense": Entry("dense", "the CNN on every frame", _plain(Dense)),
+}
+
+
+def make_policy(spec: str) -> Policy:
+    """The policy that `spec` names, as "stride:10". Raises PolicyError with the nearest name where there is none."""
+    name, _, text = spec.partition(":")
+    entry = POLICIES.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, POLICIES, n=1)
+        hint = f"did you mean {POLICIES[near[0]].form}?" if near else ""
+        known = ", ".join(e.form for e in POLICIES.values())
+        raise PolicyError(f"there is no policy {spec!r}; {hint or f'choose one of {known}.'}")
+    return entry.make(text)
