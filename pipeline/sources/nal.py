@@ -1,0 +1,231 @@
+"""Reads what the first bytes of a packet say of its picture, without decoding: ITU-T H.264, clauses 7.3.1 to 7.3.3.
+
+Also MPEG-4 Part 2, whose picture type is two bits after a start code. Other codecs say nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_SLICES = frozenset({1, 2, 5})  # a slice, its partition A, an IDR slice
+_SPS = 7
+_SLICE_TYPES = "PBIPI"
+_VOP_TYPES = "IPBP"
+_HEAD = 512
+_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+
+
+@dataclass(frozen=True, slots=True)
+class PictureHead:
+    """picture: 'I', 'P', 'B' or '?' (no picture found). is_reference: False only where no other picture needs it.
+    is_field: the picture is one field, half a frame."""
+
+    picture: str
+    is_reference: bool
+    is_field: bool = False
+
+
+UNKNOWN = PictureHead("?", True)
+_HEADS = {
+    (picture, is_reference, is_field): PictureHead(picture, is_reference, is_field)
+    for picture in "IPB?"
+    for is_reference in (False, True)
+    for is_field in (False, True)
+}
+
+
+class _Bits:
+    """Reads unsigned and Exp-Golomb numbers from the left; IndexError past the end."""
+
+    __slots__ = ("_left", "_value")
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = len(data) * 8
+
+    def u(self, width: int) -> int:
+        self._left -= width
+        if self._left < 0:
+            raise IndexError("end of header")
+        return (self._value >> self._left) & ((1 << width) - 1)
+
+    def ue(self) -> int:
+        rest = self._value & ((1 << self._left) - 1)
+        zeros = self._left - rest.bit_length()
+        if zeros > 32:
+            raise IndexError("not a number")
+        self.u(zeros)
+        return self.u(zeros + 1) - 1
+
+    def se(self) -> int:
+        code = self.ue()
+        return (code + 1) // 2 if code % 2 else -(code // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    """What a sequence parameter set says of how to read slice headers."""
+
+    may_have_fields: bool
+    has_colour_planes: bool
+    frame_num_bits: int
+
+
+_FRAMES_ONLY = _Sequence(False, False, 4)
+
+
+class PacketReader:
+    """Reads one stream's packets in decode order; remembers the parameter sets it meets. Never raises on garbage."""
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        self._codec = codec
+        self._length_size = 0
+        self._sequence = _FRAMES_ONLY
+        self._sps = b""
+        extradata = extradata or b""
+        if codec == "h264" and len(extradata) > 6 and extradata[0] == 1:
+            self._length_size = (extradata[4] & 3) + 1
+            size = int.from_bytes(extradata[6:8], "big")
+            self._learn(extradata[8 : 8 + size])
+        elif codec == "h264":
+            self.read(extradata)
+
+    @property
+    def knows_pictures(self) -> bool:
+        """A packet of this codec for which `read` says '?' holds no picture."""
+        return self._codec == "h264"
+
+    def read(self, packet: bytes | bytearray | memoryview) -> PictureHead:
+        """The head of a packet's first picture."""
+        if self._codec == "h264":
+            return self._prefixed(packet) if self._length_size else self._annex_b(packet)
+        if self._codec == "mpeg4":
+            return _vop(bytes(packet[: 2 * _HEAD]))
+        return UNKNOWN
+
+    def pictures(self, packet: bytes | bytearray | memoryview) -> int:
+        """How many pictures begin in a packet of H.264: slices whose first macroblock is number 0."""
+        data = bytes(packet)
+        return sum(data[at] & 31 in _SLICES and data[at + 1] >= 0x80 for at in self._units(data))
+
+    def _units(self, data: bytes) -> Iterator[int]:
+        """Where each NAL unit begins that has at least two bytes."""
+        if self._length_size:
+            start = self._length_size
+            while start + 1 < len(data):
+                yield start
+                start += int.from_bytes(data[start - self._length_size : start], "big") + self._length_size
+            return
+        at = data.find(b"\0\0\1")
+        while 0 <= at < len(data) - 4:
+            yield at + 3
+            at = data.find(b"\0\0\1", at + 3)
+
+    def _prefixed(self, packet: bytes | bytearray | memoryview) -> PictureHead:
+        width, size, at = self._length_size, len(packet), 0
+        while at + width < size:
+            start = at + width
+            kind = packet[start] & 31
+            at = start + int.from_bytes(packet[at:start], "big")
+            if kind in _SLICES:
+                return self._slice(bytes(packet[start : start + 32]))
+            if kind == _SPS:
+                self._learn(bytes(packet[start:at]))
+        return UNKNOWN
+
+    def _annex_b(self, packet: bytes | bytearray | memoryview) -> PictureHead:
+        data = bytes(packet[:_HEAD])
+        found = self._search(data)
+        if found is UNKNOWN and len(packet) > len(data):
+            found = self._search(bytes(packet))
+        return found
+
+    def _search(self, data: bytes) -> PictureHead:
+        at = data.find(b"\0\0\1")
+        while 0 <= at < len(data) - 4:
+            kind = data[at + 3] & 31
+            if kind in _SLICES:
+                return self._slice(data[at + 3 : at + 35])
+            following = data.find(b"\0\0\1", at + 3)
+            if kind == _SPS and following > 0:
+                self._learn(data[at + 3 : following])
+            at = following
+        return UNKNOWN
+
+    def _slice(self, head: bytes) -> PictureHead:
+        """Parses a slice header as far as the field flag."""
+        is_reference = head[0] & 0x60 != 0
+        bits = _Bits(head[1:].replace(b"\0\0\3", b"\0\0"))
+        try:
+            bits.ue()
+            kind = bits.ue()
+            if kind >= 10:
+                return UNKNOWN
+            picture = _SLICE_TYPES[kind % 5]
+            if not self._sequence.may_have_fields:
+                return _HEADS[picture, is_reference, False]
+            bits.ue()
+            bits.u(2 if self._sequence.has_colour_planes else 0)
+            bits.u(self._sequence.frame_num_bits)
+            return _HEADS[picture, is_reference, bits.u(1) == 1]
+        except IndexError:
+            return UNKNOWN
+
+    def _learn(self, sps: bytes) -> None:
+        if sps == self._sps:
+            return
+        self._sps = sps
+        try:
+            self._sequence = _parse_sps(sps.replace(b"\0\0\3", b"\0\0"))
+        except IndexError:
+            self._sequence = _FRAMES_ONLY
+
+
+def _parse_sps(sps: bytes) -> _Sequence:
+    profile = sps[1]
+    bits = _Bits(sps[4:])
+    bits.ue()
+    has_planes = False
+    if profile in _HIGH_PROFILES:
+        chroma = bits.ue()
+        has_planes = chroma == 3 and bits.u(1) == 1
+        bits.ue()
+        bits.ue()
+        bits.u(1)
+        if bits.u(1):
+            for i in range(12 if chroma == 3 else 8):
+                if bits.u(1):
+                    _skip_scaling_list(bits, 16 if i < 6 else 64)
+    frame_num_bits = bits.ue() + 4
+    order = bits.ue()
+    if order == 0:
+        bits.ue()
+    elif order == 1:
+        bits.u(1)
+        bits.se()
+        bits.se()
+        for _ in range(min(bits.ue(), 255)):
+            bits.se()
+    bits.ue()
+    bits.u(1)
+    bits.ue()
+    bits.ue()
+    return _Sequence(bits.u(1) == 0, has_planes, frame_num_bits)
+
+
+def _skip_scaling_list(bits: _Bits, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + bits.se()) % 256
+        last = following or last
+
+
+def _vop(data: bytes) -> PictureHead:
+    """MPEG-4 Part 2: vop_coding_type follows the start code of a video object plane."""
+    at = data.find(b"\0\0\1\xb6")
+    if at < 0 or at + 4 >= len(data):
+        return UNKNOWN
+    picture = _VOP_TYPES[data[at + 4] >> 6]
+    return _HEADS[picture, picture != "B", False]
