@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar, cast
 import orjson
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from everyframe.pipeline.errors import RedisError, mask_secrets
@@ -151,11 +152,13 @@ class Connection:
         """One sentence for an answer that will not change by waiting."""
         said = str(error)
         where = f"Redis at {self.location}"
-        if isinstance(error, redis.AuthenticationError) or said.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+        if isinstance(error, redis.AuthenticationError):
             return RedisError(
                 f"{where} refused the user or password ({what}): give them as redis://USER:PASSWORD@HOST:PORT"
             )
-        if isinstance(error, redis.OutOfMemoryError) or said.startswith("OOM"):
+        if isinstance(error, NoPermissionError):
+            return RedisError(f"{where} does not allow this user to do that ({what}): grant what docs/security.md lists")
+        if isinstance(error, redis.OutOfMemoryError):
             return RedisError(
                 f"{where} is full ({what}): raise its maxmemory or keep fewer records with --redis-maxlen"
             )
@@ -258,6 +261,7 @@ class RedisSink:
                 f"{self.key} already holds other labels of this source, and the new ones were not added: "
                 f"to publish them, delete the old ones with 'redis-cli DEL {self.key}' and run again"
             )
+            _LOG.warning("%s", self.note)
 
 
 def server_version(url: str, wait_s: float = 0.0) -> str:

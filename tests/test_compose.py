@@ -1,0 +1,108 @@
+"""docker-compose.yml and Dockerfile: no engine runs them here, so their structure is checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from everyframe.pipeline.cli import build_app
+
+TOP = {"name", "services", "volumes", "networks", "configs", "secrets", "include"}
+SERVICE = {
+    "image", "build", "command", "entrypoint", "environment", "env_file", "user", "volumes", "ports", "expose",
+    "shm_size", "depends_on", "healthcheck", "restart", "working_dir", "networks", "configs", "secrets", "init",
+    "stop_grace_period", "profiles", "tmpfs", "read_only", "cap_drop", "security_opt", "deploy", "labels", "logging",
+}  # fmt: skip
+HEALTH = {"test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"}
+DURATION = re.compile(r"(\d+(us|ms|s|m|h))+")
+INSTRUCTIONS = {
+    "FROM", "RUN", "CMD", "LABEL", "EXPOSE", "ENV", "ADD", "COPY", "ENTRYPOINT", "VOLUME", "USER", "WORKDIR", "ARG",
+    "STOPSIGNAL", "HEALTHCHECK", "SHELL",
+}  # fmt: skip
+
+
+@pytest.fixture
+def compose(root: Path) -> dict[str, Any]:
+    found = YAML(typ="safe", pure=True).load(root / "docker-compose.yml")
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def dockerfile(root: Path) -> list[tuple[str, str]]:
+    """Instructions and their arguments, continued lines joined, comments left out."""
+    lines = [line for line in (root / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
+    text = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(word.upper(), rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines()) if word]
+
+
+def test_it_knows_no_key_that_compose_does_not(compose: dict[str, Any]) -> None:
+    assert set(compose) <= TOP
+    for name, service in compose["services"].items():
+        assert set(service) <= SERVICE, name
+        assert ("image" in service) or ("build" in service), name
+        assert service.get("restart", "no") in ("no", "always", "on-failure", "unless-stopped"), name
+
+
+def test_redis_keeps_its_data(compose: dict[str, Any]) -> None:
+    service = compose["services"]["redis"]
+    words = service["command"]
+    assert words[words.index("--appendonly") + 1] == "yes"
+    assert service["volumes"] == ["redis-data:/data"]
+    assert all(str(port).startswith("127.0.0.1:") for port in service["ports"])
+    health = service["healthcheck"]
+    assert set(health) <= HEALTH and health["test"][0] == "CMD"
+    assert all(DURATION.fullmatch(health[key]) for key in ("interval", "timeout"))
+
+
+def test_names_lead_somewhere(root: Path, compose: dict[str, Any]) -> None:
+    declared = set(compose["volumes"])
+    used = set()
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source, target, *mode = volume.split(":")
+            assert target.startswith("/") and mode in ([], ["ro"], ["rw"])
+            if not source.startswith((".", "/")):
+                used.add(source)
+        for other, how in service.get("depends_on", {}).items():
+            assert other in compose["services"]
+            assert how["condition"] == "service_healthy" and "healthcheck" in compose["services"][other]
+        if "build" in service:
+            assert (root / service["build"] / "Dockerfile").is_file()
+    assert used == declared
+
+
+def test_everyframe_finds_redis_and_knows_its_command(compose: dict[str, Any]) -> None:
+    service = compose["services"]["everyframe"]
+    assert service["environment"]["REDIS_URL"].startswith("redis://redis:")
+    build_app().parse_args(service["command"], exit_on_error=False, print_error=False)
+    mounted = {volume.split(":")[1] for volume in service["volumes"]}
+    paths = [word for word in service["command"] if word.startswith("/")]
+    assert all(any(path == m or path.startswith(m + "/") for m in mounted) for path in paths)
+
+
+def test_the_dockerfile_has_known_instructions_only(dockerfile: list[tuple[str, str]]) -> None:
+    assert {word for word, _ in dockerfile} <= INSTRUCTIONS
+    assert dockerfile[0] == ("FROM", "python:3.11-slim")
+
+
+def test_the_image_installs_what_is_tested_and_runs_as_nobody_special(dockerfile: list[tuple[str, str]]) -> None:
+    assert any("-c constraints.txt" in rest for word, rest in dockerfile if word == "RUN")
+    assert [rest for word, rest in dockerfile if word == "USER"][-1] not in ("root", "0")
+    environment = " ".join(rest for word, rest in dockerfile if word == "ENV")
+    assert "NUMBA_CACHE_DIR=/var/cache/everyframe" in environment
+    assert ("ENTRYPOINT", '["everyframe"]') in dockerfile
+
+
+def test_what_is_copied_exists_and_is_not_ignored(root: Path, dockerfile: list[tuple[str, str]]) -> None:
+    kept = {line[1:] for line in (root / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for word, rest in dockerfile:
+        for source in rest.split()[:-1] if word == "COPY" else []:
+            assert (root / source).exists(), source
+            assert source in kept, f"{source} is left out by .dockerignore"
+    linked = {path.readlink().name for path in (root / "src" / "everyframe").iterdir() if path.is_symlink()}
+    assert linked <= kept
