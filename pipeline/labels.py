@@ -12,6 +12,7 @@ from pathlib import Path
 from everyframe.pipeline.errors import SinkError, UsageError
 from everyframe.pipeline.schema import Record, decode
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis, is_data_folder
+from everyframe.pipeline.sinks.entries import stream_key
 from everyframe.pipeline.sinks.files import PART
 from everyframe.pipeline.suggest import did_you_mean
 
@@ -156,7 +157,7 @@ def _from_redis(
     shown = shown or connection.location
     keys = redis.list_sources(connection)
     if source is not None:
-        wanted = source if source in keys else redis.stream_key(source)
+        wanted = source if source in keys else stream_key(source)
         if wanted not in keys and not follow:
             names = [key.removeprefix("everyframe:").removesuffix(":labels") for key in keys]
             raise UsageError(f"no source {source!r} in Redis at {shown}{did_you_mean(source, names)}")

@@ -15,7 +15,8 @@ from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.schema import ORIGINS, json_schema
 from everyframe.pipeline.sinks import FORMATS, RedisTarget, make_sinks
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis
-from everyframe.pipeline.sinks.redis import OBJECT_COLUMNS, RedisSink, server_version
+from everyframe.pipeline.sinks.entries import OBJECT_COLUMNS
+from everyframe.pipeline.sinks.redis import RedisSink, server_version
 
 NAMES = ("person", "bicycle", "car")
 

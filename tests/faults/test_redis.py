@@ -17,7 +17,8 @@ import redis
 
 from everyframe.pipeline.errors import RedisError
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis, server_binary
-from everyframe.pipeline.sinks.redis import Connection, RedisSink, read_stream, stream_key
+from everyframe.pipeline.sinks.entries import stream_key
+from everyframe.pipeline.sinks.redis import Connection, RedisSink, read_stream
 
 NAMES = ("person", "bicycle", "car")
 SECRET = "hun/ter@2"

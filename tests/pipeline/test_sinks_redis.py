@@ -18,17 +18,8 @@ from everyframe.pipeline.errors import RedisError
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.schema import to_record
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis, is_data_folder
-from everyframe.pipeline.sinks.redis import (
-    FIELDS,
-    OBJECT_COLUMNS,
-    Connection,
-    RedisSink,
-    from_fields,
-    list_sources,
-    read_stream,
-    server_version,
-    stream_key,
-)
+from everyframe.pipeline.sinks.entries import FIELDS, OBJECT_COLUMNS, from_fields, stream_key
+from everyframe.pipeline.sinks.redis import Connection, RedisSink, list_sources, read_stream, server_version
 
 NAMES = ("person", "bicycle", "car")
 
@@ -147,6 +138,9 @@ def test_foreign_entries_are_passed_over(redis_server: EmbeddedRedis, client: re
     client.xadd(key, {"hello": "world"}, id="0-1")
     publish(redis_server, "foreign", make_labels(5, start=1, source="foreign"))
     client.xadd(key, {"schema": "1", "frame_index": "x"})
+    good = client.xrange(key)[1][1]
+    client.xadd(key, good | {b"objects": b"7"})
+    client.xadd(key, {b"\xff": b"\xff"})
     found = list(read_stream(Connection(redis_server.url), key))
     assert [r["frame_index"] for r in found] == [1, 2, 3, 4, 5]
 
