@@ -16,7 +16,7 @@ from everyframe.pipeline.schema import ORIGINS, json_schema
 from everyframe.pipeline.sinks import FORMATS, RedisTarget, make_sinks
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis
 from everyframe.pipeline.sinks.entries import OBJECT_COLUMNS
-from everyframe.pipeline.sinks.redis import RedisSink, server_version
+from everyframe.pipeline.sinks.redis import Connection, RedisSink
 
 NAMES = ("person", "bicycle", "car")
 
@@ -80,7 +80,7 @@ def test_the_listed_rights_are_enough_and_needed(root: Path, tmp_path: Path, mak
                 sink.write(make_labels(5))
         assert sink.already == 5
         assert len(list(read_labels(url))) == 5
-        assert server_version(url)
+        assert Connection(url).client.info("server")
         admin.execute_command("ACL", "SETUSER", "everyframe", "-xadd")
         with RedisSink(url, "clip", NAMES) as sink, pytest.raises(RedisError, match="does not allow this user"):
             sink.write(make_labels(10))

@@ -195,18 +195,6 @@ class RedisSink:
             _LOG.warning("%s", self.note)
 
 
-def server_version(url: str, wait_s: float = 0.0) -> str:
-    """Version of the server, as in "Valkey 9.1.0". Raises RedisError where it does not answer."""
-    connection = Connection(url, wait_s)
-    try:
-        info = connection.do(lambda: connection.client.info("server"), "asking for its version")
-    finally:
-        connection.close()
-    if "valkey_version" in info:
-        return f"Valkey {info['valkey_version']}"
-    return f"Redis {info.get('redis_version', 'of unknown version')}"
-
-
 def list_sources(connection: Connection) -> list[str]:
     """Keys of all label streams of a server, sorted."""
     client = connection.client

@@ -19,7 +19,7 @@ from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.schema import to_record
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis, is_data_folder
 from everyframe.pipeline.sinks.entries import FIELDS, OBJECT_COLUMNS, from_fields, stream_key
-from everyframe.pipeline.sinks.redis import Connection, RedisSink, list_sources, read_stream, server_version
+from everyframe.pipeline.sinks.redis import Connection, RedisSink, list_sources, read_stream
 
 NAMES = ("person", "bicycle", "car")
 
@@ -143,10 +143,6 @@ def test_foreign_entries_are_passed_over(redis_server: EmbeddedRedis, client: re
     client.xadd(key, {b"\xff": b"\xff"})
     found = list(read_stream(Connection(redis_server.url), key))
     assert [r["frame_index"] for r in found] == [1, 2, 3, 4, 5]
-
-
-def test_the_version_can_be_asked(redis_server: EmbeddedRedis) -> None:
-    assert server_version(redis_server.url).split()[0] in ("Valkey", "Redis")
 
 
 def test_embedded_data_survive_a_restart(tmp_path: Path, make_labels: Any) -> None:
