@@ -14,6 +14,7 @@ from typing import Any
 import av.error
 from av.video.reformatter import VideoReformatter
 
+from everyframe.pipeline.errors import SourceError, mask_secrets
 from everyframe.pipeline.pixels import frame_of, motion_of
 from everyframe.pipeline.records import Frame, Packet, Slot
 from everyframe.pipeline.reorder import MOST_REORDERED, Entry, Reorder, State
@@ -90,9 +91,12 @@ class Decoder:
         return self._taken()
 
     def finish(self) -> list[Slot]:
-        """The remaining slots, once all packets are in."""
+        """The remaining slots, once all packets are in. Raises SourceError where none of them gave a frame."""
         self._drain(None)
         self._kept.clear()
+        if self.decoded == 0:
+            shown = mask_secrets(self._source.info.path)
+            raise SourceError(f"{shown} has no frame that can be decoded: check that it plays, or copy it again.")
         self._leave(self._reorder.pop_before(None))
         return self._taken()
 

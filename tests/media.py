@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -115,8 +117,9 @@ def remux(
     times: Iterable[tuple[int | None, int | None]] | None = None,
     rate: int = 25,
     options: dict[str, str] | None = None,
+    limit: int | None = None,
 ) -> Path:
-    """Copies the video packets into another container without encoding.
+    """Copies the video packets, or the first `limit` of them, into another container without encoding.
 
     times: (pts, dts) for each packet in units of 1 / rate, for streams that have none; None keeps their own.
     """
@@ -124,15 +127,39 @@ def remux(
     with av.open(str(source)) as given, av.open(str(path), "w", options=options or {}) as output:
         stream = given.streams.video[0]
         copy = output.add_stream_from_template(stream)
-        for packet in given.demux(stream):
-            if packet.size == 0:
-                continue
+        copy.time_base = stream.time_base if stamps is None else Fraction(1, rate)
+        for packet in islice((p for p in given.demux(stream) if p.size), limit):
             if stamps is not None:
                 packet.time_base = Fraction(1, rate)
                 packet.pts, packet.dts = next(stamps)
             packet.stream = copy
             output.mux(packet)
     return Path(path)
+
+
+def display_times(path: Path | str) -> list[tuple[int, int]]:
+    """(pts, dts) for each packet of a stream without times, from the order in which a decoder shows its frames.
+
+    A packet without a frame is placed after the one before it.
+    """
+    shown: list[int] = []
+    count = 0
+    with av.open(str(path)) as given:
+        stream = given.streams.video[0]
+        context = stream.codec_context
+        context.thread_count = 1
+        context.copy_opaque = True
+        for packet in given.demux(stream):
+            if packet.size:
+                packet.opaque = [count]
+                count += 1
+            with suppress(av.error.FFmpegError):
+                shown += [frame.opaque[0] for frame in context.decode(packet if packet.size else None)]
+    for number in sorted(set(range(count)) - set(shown)):
+        shown.insert(shown.index(number - 1) + 1 if number - 1 in shown else 0, number)
+    rank = {number: place for place, number in enumerate(shown)}
+    delay = max(number - place for number, place in rank.items())
+    return [(rank[number] + delay, number) for number in range(count)]
 
 
 class _Bits:
@@ -206,9 +233,7 @@ def _pcm_field(index: int, bottom: int) -> bytes:
     return bits.nal(0x65 if is_idr else 0x61)
 
 
-def raw_packets(path: Path | str) -> Iterator[bytes]:
-    """The access units of a file's video, as they are stored."""
-    with av.open(str(path)) as given:
-        for packet in given.demux(given.streams.video[0]):
-            if packet.size:
-                yield bytes(packet)
+def join(path: Path | str, parts: Iterable[Path]) -> Path:
+    """Raw streams one after the other."""
+    Path(path).write_bytes(b"".join(part.read_bytes() for part in parts))
+    return Path(path)

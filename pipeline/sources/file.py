@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +32,10 @@ class FileSource:
     Opens at once: raises SourceError. `packets` can be run once; it raises SourceBroken where the file breaks.
     """
 
-    def __init__(self, path: str, start_pts: int | None = None, end_pts: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], start_pts: int | None = None, end_pts: int | None = None
+    ) -> None:
+        path = os.fspath(path)
         self.start_pts = start_pts
         self.end_pts = end_pts
         probe = examine(path)
