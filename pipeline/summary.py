@@ -14,20 +14,21 @@ from everyframe.pipeline.errors import mask_secrets
 from everyframe.pipeline.records import STEPS
 from everyframe.pipeline.session import RunResult
 
-DENSE_IS = "the CNN on every frame, from this run's own demux, decode, convert and CNN time"
+DENSE_IS = "the CNN on every frame, estimated from this run's own steps"
 
 
 def dense_ms(stats: RunStats) -> float | None:
-    """CPU ms per frame of decoding and running the CNN on every frame, estimated from this run's own steps.
+    """CPU ms per frame of decoding every frame, running the CNN on it and publishing it, from this run's own steps.
 
-    Its decoding exports motion vectors, which costs a tenth more than dense needs; `evaluate` measures dense itself.
-    None where no frame saw the CNN.
+    The decoding here exports motion vectors, which costs a tenth more than dense needs; `evaluate` measures dense
+    itself. None where no frame saw the CNN.
     """
     if not stats.frames or not stats.cnn_frames or not stats.decoded:
         return None
     cpu = stats.cpu_ms
     look = (cpu.get("convert", 0.0) + cpu.get("cnn", 0.0)) / stats.cnn_frames
-    return cpu.get("demux", 0.0) / stats.frames + cpu.get("decode", 0.0) / stats.decoded + look
+    every = (cpu.get("demux", 0.0) + cpu.get("publish", 0.0)) / stats.frames
+    return every + cpu.get("decode", 0.0) / stats.decoded + look
 
 
 def as_json(result: RunResult) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def print_summary(
     steps = [(step, ms / stats.frames) for step, ms in _by_step(stats)] if stats.frames else []
     table.add_row("  of which", "  ".join(f"{step} {ms:.2f}" for step, ms in steps) or "-")
     if dense is not None and per_frame:
-        table.add_row("against dense", f"{dense:.2f} ms: {dense / per_frame:.1f} times as much ({DENSE_IS})")
+        table.add_row("against dense", f"{dense:.2f} ms, {dense / per_frame:.1f} times as much: {DENSE_IS}")
     table.add_row(
         "how", f"{result.settings.policy}, {result.settings.mode}; {_engine(result)}; {result.wall_s:.1f} s"
     )

@@ -32,7 +32,7 @@ def result(*sources: SourceResult) -> RunResult:
 
 
 def test_dense_is_every_step_for_every_frame() -> None:
-    assert dense_ms(STATS) == pytest.approx(0.01 + 2.0 + 42.0)
+    assert dense_ms(STATS) == pytest.approx(0.01 + 0.04 + 2.0 + 42.0)
     assert dense_ms(RunStats(frames=100, decoded=50)) is None
 
 
