@@ -77,17 +77,19 @@ def _cell(picture: U8, record: Record) -> U8:
     size = (_CELL, max(1, round(labels.height * scale)))
     # Drawn after scaling, so that lines and letters stay sharp.
     small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8)
-    draw_labels(small, labels, _names(record, labels), scale)
+    draw_labels(small, labels, _names(record, labels), scale, line=2)
     cell = np.full((small.shape[0] + _CAPTION, _CELL, 3), PAPER, np.uint8)
     cell[: small.shape[0]] = small
     base = small.shape[0] + 24
     put_text(cell, (0, base), f"frame {labels.frame_index}", 17, INK, bold=True)
     x = text_size(f"frame {labels.frame_index}", 17, bold=True)[0] + 12
     put_text(cell, (x, base), f"{labels.time_s:.2f} s   {_age(labels)}", 16, _GREY)
-    name = ORIGINS[labels.origin]
-    width = text_size(name, 15)[0] + 16
-    cv2.rectangle(cell, (_CELL - width, base - 17), (_CELL, base + 6), STYLES[labels.origin].colour, cv2.FILLED)
-    put_text(cell, (_CELL - width + 8, base), name, 15, INK)
+    # What most of its boxes are: a propagated frame may show interpolated ones.
+    counts = np.bincount(labels.objects.origin, minlength=len(Origin))
+    origin = Origin(int(counts.argmax())) if len(labels.objects) else labels.origin
+    width = text_size(origin.label, 15)[0] + 16
+    cv2.rectangle(cell, (_CELL - width, base - 17), (_CELL, base + 6), STYLES[origin].colour, cv2.FILLED)
+    put_text(cell, (_CELL - width + 8, base), origin.label, 15, INK)
     return cell
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -42,26 +43,30 @@ STYLES: dict[Origin, Style] = {
 
 def line_width(width: int, height: int) -> int:
     """A line's width in pixels that suits a picture of this size."""
-    return max(1, round(min(width, height) / 270))
+    return max(1, round(math.sqrt(min(width, height)) / 8))
 
 
-def draw_labels(picture: U8, labels: FrameLabels, names: tuple[str, ...], scale: float = 1.0) -> None:
+def draw_labels(
+    picture: U8, labels: FrameLabels, names: tuple[str, ...], scale: float = 1.0, line: int | None = None
+) -> None:
     """Draws every box, and class, track and score beside it.
 
-    scale: size of this picture over that of the source's. Held boxes come first, detected ones on top.
+    scale: size of this picture over that of the source's. line: width in pixels, default one that suits the picture.
+    Held boxes come first, detected ones on top.
     """
     height, width = picture.shape[:2]
-    line = line_width(width, height)
+    line = line or line_width(width, height)
     objects = labels.objects
     boxes = np.rint(objects.xyxy * scale).astype(np.int64).clip(-4 * width, 5 * width).tolist()
     order = np.argsort(-objects.origin.astype(np.int64), kind="stable").tolist()
     for i in order:
         draw_box(picture, boxes[i][:2], boxes[i][2:], STYLES[Origin(int(objects.origin[i]))], line)
+    size = 8 + 2 * line
     taken: list[tuple[int, int, int, int]] = []
     for i in reversed(order):
-        text = _tag_text(labels, i, names, boxes[i][2] - boxes[i][0], 10 + line)
+        text = _tag_text(labels, i, names, boxes[i][2] - boxes[i][0], size)
         colour = STYLES[Origin(int(objects.origin[i]))].colour
-        _tag(picture, boxes[i], text, 10 + line, colour, taken)
+        _tag(picture, boxes[i], text, size, colour, taken)
 
 
 def _tag_text(labels: FrameLabels, i: int, names: tuple[str, ...], room: int, size: int) -> str:
