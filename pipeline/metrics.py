@@ -66,7 +66,8 @@ class Agreement:
 
 def _f1(tp: Ints, fp: Ints, fn: Ints) -> NDArray[np.float64]:
     weight = np.asarray(2 * tp + fp + fn, np.float64)
-    return np.divide(2.0 * tp, weight, out=np.ones_like(weight), where=weight > 0)
+    f1: NDArray[np.float64] = np.divide(2.0 * tp, weight, out=np.ones_like(weight), where=weight > 0)
+    return f1
 
 
 def group_table(supercategory: Sequence[str]) -> I32:

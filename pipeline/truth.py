@@ -42,7 +42,8 @@ class Truth:
 
     def ignored_boxes(self, index: int) -> F32:
         """(m, 4) float32: boxes of a frame in which anything may be found."""
-        return self.xyxy[(self.frame == index) & self.ignored]
+        boxes: F32 = self.xyxy[(self.frame == index) & self.ignored]
+        return boxes
 
 
 def load_truth(path: str, labelled: tuple[int, int] | None = None) -> Truth:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Dense:
     """The detector on every frame of a clip.
 
     frames: objects of each frame, scores from the detector's lowest up. pictures (n,) uint64: `picture_key` of each.
-    cpu_ms: CPU ms per frame for demuxing, plain decoding, converting and the CNN, None where not measured.
+    cpu_ms: CPU ms per frame for opening, demuxing, plain decoding, converting and the CNN, None where not measured.
     """
 
     frames: list[Objects]
@@ -46,7 +47,7 @@ class Dense:
 
 def picture_key(picture: U8) -> int:
     """64-bit hash of a picture's pixels."""
-    return int.from_bytes(blake2b(np.ascontiguousarray(picture), digest_size=8).digest(), "little")
+    return int.from_bytes(blake2b(np.ascontiguousarray(picture).data, digest_size=8).digest(), "little")
 
 
 def dense(
@@ -82,7 +83,9 @@ def _run(
     keys: list[int] = []
     meter = Meter()
     seen = 0
+    start = process_time()
     with FileSource(video) as source:
+        meter.add("decode", (process_time() - start) * 1e3)
         expected = source.info.frames if limit is None else min(limit, source.info.frames or limit)
         for index, slot in enumerate(_slots(source, limit)):
             meter.add("decode", slot.demux_ms + slot.decode_ms)

@@ -103,17 +103,18 @@ def plot(rows: Sequence[Row], path: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    points = [row for row in rows if row.cpu_ms_per_frame is not None]
+    points = [(row, row.cpu_ms_per_frame) for row in rows if row.cpu_ms_per_frame is not None]
     if not points:
         raise UsageError(f"Nothing to draw in {path}: no policy's cost was measured.")
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for row in points:
+    for row, cost in points:
         marker = "s" if row.policy.startswith("peer:") else "o"
-        axes.plot(row.cpu_ms_per_frame, row.f1_dense, marker, label=f"{row.policy} ({row.mode})")
-    dense = points[0].dense_cpu_ms_per_frame
+        axes.plot(cost, row.f1_dense, marker, label=f"{row.policy} ({row.mode})")
+    first = points[0][0]
+    dense = first.dense_cpu_ms_per_frame
     if dense is not None:
         axes.axvline(dense, color="grey", linestyle=":", label="CNN on every frame")
-    axes.set(xscale="log", xlabel="CPU ms per frame", ylabel="F1 against the dense detector", title=points[0].video)
+    axes.set(xscale="log", xlabel="CPU ms per frame", ylabel="F1 against the dense detector", title=first.video)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     try:

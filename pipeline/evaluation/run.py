@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 
@@ -108,9 +109,12 @@ def _events(engine: Engine, video: str, settings: LabelSettings) -> Iterator[Eve
 def _label(
     engine: Engine, video: str, settings: LabelSettings, frames: int, progress: Progress | None
 ) -> tuple[list[Objects], RunStats]:
+    """Objects of every frame, and the counts; their `total_cpu_ms` is that of the process while the engine ran."""
     found: list[Objects] = []
     stats = RunStats()
+    cpu_s, start = 0.0, process_time()
     for event in _events(engine, video, settings):
+        cpu_s += process_time() - start
         if isinstance(event, Chunk):
             found += [record.objects for record in event.labels]
             if progress is not None:
@@ -119,6 +123,8 @@ def _label(
             if event.error is not None:
                 raise event.error
             stats = event.stats
+        start = process_time()
+    stats.total_cpu_ms = (cpu_s + process_time() - start) * 1e3
     if len(found) != frames:
         raise EngineError(
             f"{settings.policy} gave {len(found)} labels for the {frames} frames of {video}: report this as a fault."

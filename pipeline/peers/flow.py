@@ -30,7 +30,7 @@ class DisFlow:
 
     def __init__(self, stride: int) -> None:
         self._stride = stride
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._objects = Objects.empty()
         self._before: U8 | None = None
 
