@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,11 +150,12 @@ def test_several_sources_one_of_them_bad(everyframe: Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_keeps_what_was_done(which: signal.Signals, cache: str, tmp_path: Path) -> None:
-    words = ["run", str(LONG), *PLAIN, "--policy", "dense", "--out", str(tmp_path)]
+    words = ["run", str(LONG), *PLAIN[:-1], "128", "--policy", "dense", "--engine", "local", "--out", str(tmp_path)]
     command, env = [sys.executable, "-m", "everyframe", *words], {**os.environ, "EVERYFRAME_CACHE": cache}
     with subprocess.Popen(command, env=env, stdout=PIPE, stderr=PIPE, text=True) as process:
         while not any(part.stat().st_size for part in tmp_path.glob(".*.part")):
             assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
         process.send_signal(which)
         _, err = process.communicate()
     assert process.returncode == 130, err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +146,7 @@ def test_redis_goes_away_in_mid_run(tmp_path: Path) -> None:
             connection = Connection(server.url)
             while not list_sources(connection):
                 assert process.poll() is None, process.communicate()
+                time.sleep(0.02)
             server.stop()
             out, err = process.communicate()
     assert process.returncode == 1, err
