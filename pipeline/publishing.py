@@ -14,6 +14,7 @@ from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import RunSettings
 from everyframe.pipeline.sinks.base import Sink
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis
+from everyframe.pipeline.sinks.entries import stream_key
 from everyframe.pipeline.sinks.redis import Connection
 from everyframe.pipeline.sinks.registry import RedisTarget, make_sinks
 
@@ -52,7 +53,11 @@ class Publishing:
         """The sinks of one source, known by `name` in this run."""
         s = self.settings
         target = None if self.url is None else RedisTarget(self.url, s.redis_maxlen, s.redis_wait)
-        return make_sinks(s.format, s.out, info, NAMES, stem=name, redis=target)
+        sinks = make_sinks(s.format, s.out, info, NAMES, stem=name, redis=target)
+        if self.server is not None:
+            # The socket is gone after the run; the folder is what a user can name again.
+            sinks[-1].location = f"{self.read_from} {stream_key(name)}"
+        return sinks
 
     def __enter__(self) -> Self:
         return self

@@ -177,7 +177,7 @@ class _Run:
         source = self._result.sources[index]
         outputs.close(error)
         keeps = error is None or isinstance(error, SourceBroken | KeyboardInterrupt)
-        source.outputs = [w for w in outputs.locations if "://" in w or Path(w).exists()] if keeps else []
+        source.outputs = [where for where in outputs.locations if _is_there(where)] if keeps else []
         source.digest = outputs.digest if keeps else None
         source.errors += outputs.troubles
         source.stats.notes += outputs.notes
@@ -185,6 +185,11 @@ class _Run:
             self._progress.error(trouble)
         source.stats.cpu_ms["publish"] = source.stats.cpu_ms.get("publish", 0.0) + outputs.publish_ms
         source.stats.total_cpu_ms += outputs.publish_ms
+
+
+def _is_there(where: str) -> bool:
+    """A file that was finished, or a Redis Stream (its server's place and its key)."""
+    return where.endswith(":labels") or Path(where).exists()
 
 
 def _renamed(labels: list[FrameLabels], name: str) -> Iterator[FrameLabels]:

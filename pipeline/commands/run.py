@@ -12,6 +12,8 @@ from everyframe.pipeline.commands import options as o
 from everyframe.pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from everyframe.pipeline.session import RunResult
     from everyframe.pipeline.settings import RunSettings
 
@@ -82,7 +84,6 @@ def label(sources: list[str], settings: RunSettings, *, quiet: bool, as_json_lin
 def report(result: RunResult, redis: str | None, *, quiet: bool, as_json_line: bool) -> None:
     """The summary on stdout: a table, or one JSON line; after Ctrl-C a line on stderr says what was done."""
     import orjson
-    from rich.console import Console
 
     from everyframe.pipeline.summary import as_json, print_summary, read_back_command
 
@@ -92,5 +93,12 @@ def report(result: RunResult, redis: str | None, *, quiet: bool, as_json_line: b
         print(orjson.dumps(as_json(result)).decode(), flush=True)
     elif not quiet:
         advice = None if redis else "add --redis redis://HOST:6379/0, or --redis embedded"
-        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110"))
-        print_summary(result, Console(width=width), read_back_command(result, redis), advice)
+        print_summary(result, results_console(), read_back_command(result, redis), advice)
+
+
+def results_console() -> Console:
+    """Tables on stdout: as wide as the terminal, wide enough for paths where there is none."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 120)
+    return Console(width=width, highlight=False, markup=False)
