@@ -73,7 +73,7 @@ def _check(policies: Sequence[str]) -> None:
         raise UsageError("Nothing to evaluate: name at least one policy, as in --policy stride:10.")
     for policy in policies:
         if policy.startswith(PEER):
-            check_peer(policy)
+            check_peer(policy)[0].load()  # before anything is measured
             continue
         try:
             make_policy(policy)

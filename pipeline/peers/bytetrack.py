@@ -20,21 +20,29 @@ from everyframe.pipeline.settings import Mode
 from everyframe.policies.base import PacketFacts
 
 
+def load() -> tuple[Any, Any]:
+    """The classes `supervision.Detections` and `trackers.ByteTrackTracker`; their import takes a second of CPU.
+
+    Raises UsageError where they are not installed.
+    """
+    try:
+        from supervision import Detections
+        from trackers import ByteTrackTracker
+    except ImportError as e:
+        raise UsageError(
+            'peer:bytetrack needs ByteTrack: run pip install "everyframe[peers]", then pip install --no-deps trackers.'
+        ) from e
+    return Detections, ByteTrackTracker
+
+
 class ByteTrack:
     mode: Mode = "causal"
 
     def __init__(self, stride: int, conf: float, width: int, height: int) -> None:
-        try:
-            from supervision import Detections
-            from trackers import ByteTrackTracker
-        except ImportError as e:
-            raise UsageError(
-                'peer:bytetrack needs ByteTrack: run pip install "everyframe[peers]", then pip install --no-deps trackers.'
-            ) from e
         self._stride = stride
         self._size = (width, height)
-        self._detections = Detections
-        self._tracker = ByteTrackTracker(
+        self._detections, tracker = load()
+        self._tracker = tracker(
             track_activation_threshold=conf, high_conf_det_threshold=conf, minimum_consecutive_frames=1
         )
         self._shown: list[tuple[Any, int]] = []

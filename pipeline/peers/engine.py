@@ -21,6 +21,7 @@ from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.metrics import group_table, select
 from everyframe.pipeline.peers.base import Labelled, Peer
 from everyframe.pipeline.peers.bytetrack import ByteTrack
+from everyframe.pipeline.peers.bytetrack import load as load_bytetrack
 from everyframe.pipeline.peers.flow import DisFlow
 from everyframe.pipeline.peers.hold import StrideHold
 from everyframe.pipeline.peers.linear import IFramesLinear
@@ -34,17 +35,21 @@ CHUNK_FRAMES = 64
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """form: how a user writes it. make: from N, 0 where it takes none."""
+    """form: how a user writes it. make: from N, 0 where it takes none. load: imports what it needs, or explains."""
 
     form: str
     mode: Mode
     make: Callable[[int, LabelSettings, SourceInfo, Detector], Peer]
+    load: Callable[[], object] = lambda: None
 
 
 PEERS: dict[str, Entry] = {
     "stride-hold": Entry("peer:stride-hold:N", "causal", lambda n, *_: StrideHold(n)),
     "bytetrack": Entry(
-        "peer:bytetrack:N", "causal", lambda n, s, info, _: ByteTrack(n, s.conf, info.width, info.height)
+        "peer:bytetrack:N",
+        "causal",
+        lambda n, s, info, _: ByteTrack(n, s.conf, info.width, info.height),
+        load_bytetrack,
     ),
     "iframes-linear": Entry(
         "peer:iframes-linear", "lookahead", lambda n, s, i, d: IFramesLinear(group_table(d.supercategory))
