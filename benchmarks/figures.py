@@ -50,7 +50,12 @@ class Figures:
         self._store = common.Store(common.ROOT / "build" / "figures.jsonl", options.again)
 
     def row(
-        self, clip: str, policy: str, mode: Mode = "lookahead", classes: Sequence[str] = TRAFFIC, measure: bool = True
+        self,
+        clip: str,
+        policy: str,
+        mode: Mode = "lookahead",
+        classes: Sequence[str] = TRAFFIC,
+        measure: bool = True,
     ) -> Row:
         """One policy on one clip."""
         options = self._options
@@ -103,7 +108,11 @@ def checks(look: Look, has_truth: bool) -> list[Check]:
     for mode, target in (("causal", 0.85), ("lookahead", 0.91)):
         value = mean(look(clip, "stride:10", mode)["f1_dense"] for clip in TWELVE)
         add(f"mean of twelve clips, stride:10, {mode}: f1_dense", value, target)
-    for clip, f1, speedup in (("one_by_one_person", 0.93, 15), ("office_ip", 0.92, 12), ("parking", 0.88, 10)):
+    for clip, f1, speedup in (
+        ("one_by_one_person", 0.93, 15),
+        ("office_ip", 0.92, 12),
+        ("parking", 0.88, 10),
+    ):
         row = look(clip, "motion")
         add(f"{clip}, motion, lookahead: f1_dense", row["f1_dense"], f1)
         add(f"{clip}, motion, lookahead: speedup", row["speedup"], speedup)
@@ -155,7 +164,9 @@ def main() -> None:
         (mode, number(mean(figures.row(c, "stride:10", mode, (), measure=False)["f1_dense"] for c in TWELVE)))
         for mode in ("causal", "lookahead")
     ]
-    parts.append("All 80 classes, mean of twelve clips, stride:10\n\n" + common.markdown(("mode", "f1_dense"), every))
+    parts.append(
+        "All 80 classes, mean of twelve clips, stride:10\n\n" + common.markdown(("mode", "f1_dense"), every)
+    )
     common.publish(f"clips {suffix}", "\n\n".join(parts), options.write)
 
 

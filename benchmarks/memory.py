@@ -46,7 +46,13 @@ def main() -> None:
             small, large = (peak_mib(path, policy, mode, model, folder) for path in (short, long))
             ratio = large / small
             lines.append(
-                (f"{policy}, {mode}", f"{large:.0f}", f"{small:.0f}", f"{ratio:.3f}", "yes" if ratio <= MOST else "**no**")
+                (
+                    f"{policy}, {mode}",
+                    f"{large:.0f}",
+                    f"{small:.0f}",
+                    f"{ratio:.3f}",
+                    "yes" if ratio <= MOST else "**no**",
+                )
             )
     heads = ("policy", f"{options.frames} frames, MiB", "a tenth, MiB", "ratio", f"≤ {MOST}")
     common.publish("memory", f"{options.clip}, repeated\n\n{common.markdown(heads, lines)}", options.write)

@@ -1,5 +1,5 @@
 """Fills the cache of dense detections for all clips, so that evaluations after it start at once.
-    EVERYFRAME_CACHE=... python benchmarks/warm.py
+EVERYFRAME_CACHE=... python benchmarks/warm.py
 """
 
 from __future__ import annotations

@@ -116,7 +116,9 @@ def agree(
     reference is not counted. Raises ValueError where the numbers of frames differ.
     """
     if len(found) != len(reference) or (ignored is not None and len(ignored) != len(found)):
-        raise ValueError(f"{len(found)} frames found cannot be compared with {len(reference)} reference frames")
+        raise ValueError(
+            f"{len(found)} frames found cannot be compared with {len(reference)} reference frames"
+        )
     counts = np.zeros((4, len(found)), np.int64)
     for i, (ours, theirs) in enumerate(zip(found, reference, strict=True)):
         rows, columns = pairs(ours, theirs, groups)
@@ -132,7 +134,9 @@ def agree(
 def count_error(found: Sequence[Objects], reference: Sequence[Objects]) -> float:
     """Mean over the frames of the absolute difference in the number of objects; 0 without frames."""
     if len(found) != len(reference):
-        raise ValueError(f"{len(found)} frames found cannot be compared with {len(reference)} reference frames")
+        raise ValueError(
+            f"{len(found)} frames found cannot be compared with {len(reference)} reference frames"
+        )
     errors = [abs(len(a) - len(b)) for a, b in zip(found, reference, strict=True)]
     return float(np.mean(errors)) if errors else 0.0
 

@@ -59,7 +59,9 @@ def load_truth(path: str, labelled: tuple[int, int] | None = None) -> Truth:
         raise UsageError(
             f"labelled frames {labelled[0]}-{labelled[1]} of {path}: give the first and the last, counted from 1."
         )
-    first, last = (int(frame.min()), int(frame.max())) if labelled is None else (labelled[0] - 1, labelled[1] - 1)
+    first, last = (
+        (int(frame.min()), int(frame.max())) if labelled is None else (labelled[0] - 1, labelled[1] - 1)
+    )
     inside = (frame >= first) & (frame <= last)
     rows, frame = rows[inside], frame[inside]
     xyxy = np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], 1).astype(np.float32)

@@ -36,8 +36,9 @@ Progress = Callable[[str, int, int | None], None]
 class Dense:
     """The detector on every frame of a clip.
 
-    frames: objects of each frame, scores from the detector's lowest up. pictures (n,) uint64: `picture_key` of each.
-    cpu_ms: CPU ms per frame for opening, demuxing, plain decoding, converting and the CNN, None where not measured.
+    frames: objects of each frame, scores from the detector's lowest up. pictures (n,) uint64: `picture_key` of each
+    that the CNN saw, else 0. cpu_ms: CPU ms per frame for opening, demuxing, plain decoding, converting and the CNN,
+    None where not measured.
     """
 
     frames: list[Objects]
@@ -76,7 +77,11 @@ def dense(
 
 
 def _run(
-    video: str, detector: NanoDetDetector, limit: int | None, looked: set[int] | None, progress: Progress | None
+    video: str,
+    detector: NanoDetDetector,
+    limit: int | None,
+    looked: set[int] | None,
+    progress: Progress | None,
 ) -> Dense:
     """Decodes all frames; the CNN sees those in `looked`, None for all."""
     frames: list[Objects] = []
@@ -89,14 +94,15 @@ def _run(
         expected = source.info.frames if limit is None else min(limit, source.info.frames or limit)
         for index, slot in enumerate(_slots(source, limit)):
             meter.add("decode", slot.demux_ms + slot.decode_ms)
-            objects = Objects.empty()
+            objects, key = Objects.empty(), 0
             if slot.frame is not None and (looked is None or index in looked):
                 with meter.step("cnn"):
                     picture = slot.frame.picture()
                     objects = detector.detect(picture)
                 seen += 1
-                keys.append(picture_key(picture))
+                key = picture_key(picture)
             frames.append(objects)
+            keys.append(key)
             if progress is not None:
                 progress("dense", index + 1, expected)
     if not frames:
@@ -131,7 +137,14 @@ def _cache_path(video: str, detector: NanoDetDetector) -> Path:
                 digest.update(block)
     except OSError as e:
         raise SourceError(f"Cannot read {video}: {e.strerror or e}; name a video file.") from e
-    settings = [FORMAT, detector.digest, detector.imgsz, detector.runtime, detector.precision, detector.min_score]
+    settings = [
+        FORMAT,
+        detector.digest,
+        detector.imgsz,
+        detector.runtime,
+        detector.precision,
+        detector.min_score,
+    ]
     digest.update(json.dumps(settings).encode())
     return cache_dir() / "detections" / f"{digest.hexdigest()}.npz"
 

@@ -76,7 +76,9 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 
 def table(rows: Sequence[Row]) -> Table:
     """The rows for people: a rich table, columns without any value left out."""
-    title = " · ".join(dict.fromkeys(f"{r.video}: {r.frames} frames, {r.runtime} {r.precision}" for r in rows))
+    title = " · ".join(
+        dict.fromkeys(f"{r.video}: {r.frames} frames, {r.runtime} {r.precision}" for r in rows)
+    )
     made = Table(title=title, caption=f"score ≥ {rows[0].score_threshold}, IoU ≥ 0.5" if rows else None)
     shown = [c for c in _COLUMNS if any(getattr(row, c[1]) is not None for row in rows)]
     for heading, _, form in shown:
@@ -114,7 +116,9 @@ def plot(rows: Sequence[Row], path: str) -> None:
     dense = first.dense_cpu_ms_per_frame
     if dense is not None:
         axes.axvline(dense, color="grey", linestyle=":", label="CNN on every frame")
-    axes.set(xscale="log", xlabel="CPU ms per frame", ylabel="F1 against the dense detector", title=first.video)
+    axes.set(
+        xscale="log", xlabel="CPU ms per frame", ylabel="F1 against the dense detector", title=first.video
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     try:
@@ -122,6 +126,8 @@ def plot(rows: Sequence[Row], path: str) -> None:
     except ValueError as e:
         raise UsageError(f"Cannot draw {path}: name a file that ends in .png, .svg or .pdf.") from e
     except OSError as e:
-        raise SinkError(f"Cannot write the plot {path}: {e.strerror or e}; name a folder that can be written.") from e
+        raise SinkError(
+            f"Cannot write the plot {path}: {e.strerror or e}; name a folder that can be written."
+        ) from e
     finally:
         pyplot.close(figure)

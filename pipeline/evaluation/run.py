@@ -164,10 +164,15 @@ class _Judge:
             )
         ignored = [truth.ignored_boxes(i) for i in judged]
         group, boxes = max(
-            ((g, [truth.objects(i, int(np.flatnonzero(groups == g)[0])) for i in judged]) for g in set(groups.tolist())),
+            (
+                (g, [truth.objects(i, int(np.flatnonzero(groups == g)[0])) for i in judged])
+                for g in set(groups.tolist())
+            ),
             key=lambda option: _matched([shown[i] for i in judged], option[1], groups),
         )
-        return cls(shown, groups, classes, judged, boxes, ignored, np.flatnonzero(groups == group).astype(np.int32))
+        return cls(
+            shown, groups, classes, judged, boxes, ignored, np.flatnonzero(groups == group).astype(np.int32)
+        )
 
     def against_truth(self, found: list[Objects]) -> float | None:
         """Pooled F1 on the labelled frames, of the truth's classes only."""

@@ -166,7 +166,9 @@ class _Run:
 
     def _slots(self) -> Iterator[Slot]:
         for packet in self._source.packets():
-            yield from self._decoder.push(packet, self._decoder.must_decode or self._peer.decodes(packet.facts))
+            yield from self._decoder.push(
+                packet, self._decoder.must_decode or self._peer.decodes(packet.facts)
+            )
         yield from self._decoder.finish()
 
     def _frame(self, slot: Slot) -> list[FrameLabels]:

@@ -59,5 +59,7 @@ def _interpolate(a: Objects, b: Objects, groups: I32, steps: int) -> list[Object
         t = np.float32(i / steps)
         xyxy = (1 - t) * pairs.xyxy + t * b.xyxy[columns]
         moved = Objects(xyxy, pairs.score, pairs.class_id, pairs.track_id, pairs.origin)
-        frames.append(Objects.concat([moved, gone if 2 * i < steps else new]).with_origin(Origin.INTERPOLATED))
+        frames.append(
+            Objects.concat([moved, gone if 2 * i < steps else new]).with_origin(Origin.INTERPOLATED)
+        )
     return frames

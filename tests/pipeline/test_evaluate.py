@@ -111,9 +111,7 @@ def test_measuring_runs_the_cnn_though_detections_are_known(
         dense(str(pets), Blind(detector), FRAMES)
 
 
-def test_known_detections_serve_shorter_looks(
-    data_dir: Path, detector: NanoDetDetector, cache: Path
-) -> None:
+def test_known_detections_serve_shorter_looks(data_dir: Path, detector: NanoDetDetector, cache: Path) -> None:
     clip = str(data_dir / "moving" / "dashcam.mp4")
     whole = dense(clip, detector, measure=False)
     assert len(whole.frames) == len(whole.pictures) == 38

@@ -23,7 +23,9 @@ def objects(draw: st.DrawFn) -> Objects:
     rows = draw(st.lists(st.tuples(numbers, numbers, sides, sides), min_size=n, max_size=n))
     corner = np.array(rows, np.float32).reshape(n, 4)
     classes = draw(st.lists(st.sampled_from([PERSON, CAR, TRUCK]), min_size=n, max_size=n))
-    return Objects.of(np.concatenate([corner[:, :2], corner[:, :2] + corner[:, 2:]], 1), np.full(n, 0.9), classes)
+    return Objects.of(
+        np.concatenate([corner[:, :2], corner[:, :2] + corner[:, 2:]], 1), np.full(n, 0.9), classes
+    )
 
 
 clips = st.lists(objects(), max_size=5)

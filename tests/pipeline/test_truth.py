@@ -40,7 +40,14 @@ def test_labelled_range_is_inferred_or_given(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1,1,0,0,5,5", "0,1,0,0,5,5,1", "1,1,0,0,nan,5,1", "1,1,0,0,0,5,1", "frame,id", "1,1,0,0,5,5,1\n\x00\x01"],
+    [
+        "1,1,0,0,5,5",
+        "0,1,0,0,5,5,1",
+        "1,1,0,0,nan,5,1",
+        "1,1,0,0,0,5,1",
+        "frame,id",
+        "1,1,0,0,5,5,1\n\x00\x01",
+    ],
 )
 def test_what_is_not_mot_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "gt.txt"
