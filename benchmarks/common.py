@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +119,42 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+APART = (
+    "cli.py",
+    "demo.py",
+    "doctor.py",
+    "progress.py",
+    "summary.py",
+    "commands",
+    "sinks",
+    "drawing.py",
+    "overlay.py",
+)
+"""Parts of `pipeline/` that no figure depends on."""
+
+
+def code_digest() -> str:
+    """Hash of all code that figures depend on: results of other code are not taken up again."""
+    digest = blake2b(digest_size=8)
+    for folder in ("operators", "policies", "pipeline"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            inside = path.relative_to(ROOT / folder)
+            if folder != "pipeline" or inside.parts[0] not in APART:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class Store:
     """Results as JSON lines, so that a run that was cut off goes on where it stopped.
 
-    Known by the settings that made them; `again` measures anew.
+    Known by the settings and the code that made them; `again` measures anew.
     """
 
     def __init__(self, path: Path, again: bool = False) -> None:
         self._path = path
         self._rows: dict[str, dict[str, Any]] = {}
         self._again = again
+        self._code = code_digest()
         if path.is_file():
             for line in path.read_text().splitlines():
                 entry = json.loads(line)
@@ -135,7 +162,7 @@ class Store:
 
     def get(self, key: Sequence[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The row of a key, made where it is not there."""
-        name = json.dumps(list(key))
+        name = json.dumps([*key, self._code])
         if self._again or name not in self._rows:
             self._rows[name] = make()
             self._path.parent.mkdir(parents=True, exist_ok=True)
