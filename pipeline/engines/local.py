@@ -15,6 +15,7 @@ from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import plan_shards
 from everyframe.pipeline.stitch import Stitcher
+from everyframe.pipeline.warm import warm_detector, warm_up
 from everyframe.pipeline.worker import StreamWorker
 
 
@@ -26,6 +27,7 @@ class LocalEngine:
         self._loaded: dict[tuple[ModelSettings, int, int], Detector] = {}
 
     def run(self, paths: Sequence[str], settings: LabelSettings) -> Iterator[Event]:
+        warm_up()
         for number, path in enumerate(paths):
             yield from self._label(number, path, settings)
 
@@ -73,4 +75,5 @@ class LocalEngine:
         key = (settings, info.width, info.height)
         if key not in self._loaded:
             self._loaded[key] = open_detector(settings, info.width, info.height)
+            warm_detector(self._loaded[key], info.width, info.height)
         return self._loaded[key]
