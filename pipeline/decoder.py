@@ -74,8 +74,6 @@ class Decoder:
         entry = self._enter(packet)
         if packet.facts.is_key and self._kept:
             self._resume(packet, entry)
-        elif packet.facts.is_key:
-            self._resumed_at = None
         entry.is_lost = self._is_lost(packet)
         if entry.is_lost:
             if packet.facts.is_reference:
@@ -117,6 +115,8 @@ class Decoder:
 
     def _is_forced(self, packet: Packet) -> bool:
         if self.must_decode or self._kept_bytes + packet.facts.size > MOST_KEPT_BYTES:
+            return True
+        if packet.data.is_corrupt:  # a part of it is missing: only the decoder knows if it makes a frame
             return True
         # frames shown before the first one, of an open group of pictures: only the decoder knows if it gives them
         return self._first_pts is not None and packet.pts is not None and packet.pts < self._first_pts

@@ -60,8 +60,12 @@ class Reorder:
         """The decoder gave out the frame shown at `before`, or (None) all that it had: what it did not give of what
         is shown earlier, it never will."""
         for pts, _, entry in self._heap:
-            if entry.state is State.FED and (before is None or pts < before):
+            if entry.state is not State.FED:
+                continue
+            if before is None or pts < before:
                 entry.state = State.SKIPPED if entry.is_after_gap else State.EMPTY
+            else:
+                entry.is_after_gap = False  # the decoder has found its way
 
     def fed(self, pts: int | None) -> Entry | None:
         """The entry in the decoder with this pts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
 from itertools import islice
@@ -46,6 +46,7 @@ def make_clip(
     first_pts: int = 0,
     audio: bool = False,
     x264: str = "",
+    draw: Callable[[int, int, int], np.ndarray] = drawn,
 ) -> Path:
     """Encodes a clip; the suffix of `path` names the container. rotation: degrees counter-clockwise to show it at."""
     path = Path(path)
@@ -62,7 +63,7 @@ def make_clip(
             stream.set_display_rotation(rotation)
         sound = output.add_stream("aac", rate=16000, layout="mono") if audio else None
         for index in range(frames):
-            picture = av.VideoFrame.from_ndarray(drawn(index, width, height), format="bgr24")
+            picture = av.VideoFrame.from_ndarray(draw(index, width, height), format="bgr24")
             picture = picture.reformat(format=pix_fmt)
             picture.pts, picture.time_base = first_pts + index, Fraction(1, rate)
             output.mux(stream.encode(picture))
@@ -118,8 +119,9 @@ def remux(
     rate: int = 25,
     options: dict[str, str] | None = None,
     limit: int | None = None,
+    first: int = 0,
 ) -> Path:
-    """Copies the video packets, or the first `limit` of them, into another container without encoding.
+    """Copies the video packets from number `first` up to `limit` into another container without encoding.
 
     times: (pts, dts) for each packet in units of 1 / rate, for streams that have none; None keeps their own.
     """
@@ -128,10 +130,12 @@ def remux(
         stream = given.streams.video[0]
         copy = output.add_stream_from_template(stream)
         copy.time_base = stream.time_base if stamps is None else Fraction(1, rate)
-        for packet in islice((p for p in given.demux(stream) if p.size), limit):
+        for number, packet in enumerate(islice((p for p in given.demux(stream) if p.size), limit)):
             if stamps is not None:
                 packet.time_base = Fraction(1, rate)
                 packet.pts, packet.dts = next(stamps)
+            if number < first:
+                continue
             packet.stream = copy
             output.mux(packet)
     return Path(path)

@@ -92,8 +92,7 @@ class FileSource:
             pts = raw.pts
             picture = head.picture
             seconds = float("nan") if pts is None or self._lacks_times else pts * base
-            # a recovery point that is no I picture (intra refresh) gives no whole picture to begin with
-            is_key = raw.is_keyframe and picture not in "PB"
+            is_key = raw.is_keyframe and picture not in "PB" and not head.is_gradual
             facts = PacketFacts(self._packets_seen, raw.size, is_key, picture, head.is_reference, seconds)
             self._count(raw, picture == "?" and check.reader.knows_pictures)
             is_discard = raw.is_discard or self._is_outside(pts)
@@ -178,7 +177,10 @@ class FileSource:
     def _check_end(self) -> None:
         """Raises SourceBroken where packets ended before the file should."""
         if self._without_picture:
-            raise self._broken(f"its last {self._without_picture} packets hold no pictures")
+            count = self._without_picture
+            raise self._broken(
+                "its last packet holds no picture" if count == 1 else f"its last {count} packets hold no pictures"
+            )
         kind = self._container.format.name
         if is_cut(self._info.path, kind) and not self._is_whole(kind):
             raise self._broken("the file is cut short")

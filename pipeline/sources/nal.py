@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 _SLICES = frozenset({1, 2, 5})  # a slice, its partition A, an IDR slice
+_SEI = 6
 _SPS = 7
+_RECOVERY_POINT = 6  # the SEI payload
 _SLICE_TYPES = "PBIPI"
 _VOP_TYPES = "IPBP"
 _HEAD = 512
@@ -19,20 +22,19 @@ _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 
 @dataclass(frozen=True, slots=True)
 class PictureHead:
     """picture: 'I', 'P', 'B' or '?' (no picture found). is_reference: False only where no other picture needs it.
-    is_field: the picture is one field, half a frame."""
+
+    is_field: the picture is one field, half a frame. is_gradual: decoding may begin here, but gives whole pictures
+    only later.
+    """
 
     picture: str
     is_reference: bool
     is_field: bool = False
+    is_gradual: bool = False
 
 
 UNKNOWN = PictureHead("?", True)
-_HEADS = {
-    (picture, is_reference, is_field): PictureHead(picture, is_reference, is_field)
-    for picture in "IPB?"
-    for is_reference in (False, True)
-    for is_field in (False, True)
-}
+_HEADS = {key: PictureHead(*key) for key in product("IPB", *[(False, True)] * 3)}
 
 
 class _Bits:
@@ -83,11 +85,12 @@ class PacketReader:
         self._length_size = 0
         self._sequence = _FRAMES_ONLY
         self._sps = b""
+        self._is_gradual = False
         extradata = extradata or b""
         if codec == "h264" and len(extradata) > 6 and extradata[0] == 1:
             self._length_size = (extradata[4] & 3) + 1
             size = int.from_bytes(extradata[6:8], "big")
-            self._learn(extradata[8 : 8 + size])
+            self._learn(_SPS, extradata[8 : 8 + size])
         elif codec == "h264":
             self.read(extradata)
 
@@ -124,14 +127,15 @@ class PacketReader:
 
     def _prefixed(self, packet: bytes | bytearray | memoryview) -> PictureHead:
         width, size, at = self._length_size, len(packet), 0
+        self._is_gradual = False
         while at + width < size:
             start = at + width
             kind = packet[start] & 31
             at = start + int.from_bytes(packet[at:start], "big")
             if kind in _SLICES:
                 return self._slice(bytes(packet[start : start + 32]))
-            if kind == _SPS:
-                self._learn(bytes(packet[start:at]))
+            if kind in (_SPS, _SEI):
+                self._learn(kind, bytes(packet[start:at]))
         return UNKNOWN
 
     def _annex_b(self, packet: bytes | bytearray | memoryview) -> PictureHead:
@@ -143,13 +147,14 @@ class PacketReader:
 
     def _search(self, data: bytes) -> PictureHead:
         at = data.find(b"\0\0\1")
+        self._is_gradual = False
         while 0 <= at < len(data) - 4:
             kind = data[at + 3] & 31
             if kind in _SLICES:
                 return self._slice(data[at + 3 : at + 35])
             following = data.find(b"\0\0\1", at + 3)
-            if kind == _SPS and following > 0:
-                self._learn(data[at + 3 : following])
+            if kind in (_SPS, _SEI) and following > 0:
+                self._learn(kind, data[at + 3 : following])
             at = following
         return UNKNOWN
 
@@ -157,29 +162,52 @@ class PacketReader:
         """Parses a slice header as far as the field flag."""
         is_reference = head[0] & 0x60 != 0
         bits = _Bits(head[1:].replace(b"\0\0\3", b"\0\0"))
+        is_field = False
         try:
             bits.ue()
             kind = bits.ue()
             if kind >= 10:
                 return UNKNOWN
-            picture = _SLICE_TYPES[kind % 5]
-            if not self._sequence.may_have_fields:
-                return _HEADS[picture, is_reference, False]
-            bits.ue()
-            bits.u(2 if self._sequence.has_colour_planes else 0)
-            bits.u(self._sequence.frame_num_bits)
-            return _HEADS[picture, is_reference, bits.u(1) == 1]
+            if self._sequence.may_have_fields:
+                bits.ue()
+                bits.u(2 if self._sequence.has_colour_planes else 0)
+                bits.u(self._sequence.frame_num_bits)
+                is_field = bits.u(1) == 1
+            return _HEADS[_SLICE_TYPES[kind % 5], is_reference, is_field, self._is_gradual]
         except IndexError:
             return UNKNOWN
 
-    def _learn(self, sps: bytes) -> None:
-        if sps == self._sps:
+    def _learn(self, kind: int, unit: bytes) -> None:
+        """Takes what later slices need from a parameter set or an SEI message."""
+        if kind == _SPS and unit == self._sps:
             return
-        self._sps = sps
+        plain = unit.replace(b"\0\0\3", b"\0\0")
         try:
-            self._sequence = _parse_sps(sps.replace(b"\0\0\3", b"\0\0"))
+            if kind == _SEI:
+                self._is_gradual = self._is_gradual or _recovery_frames(plain) > 0
+            else:
+                self._sps = unit
+                self._sequence = _parse_sps(plain)
         except IndexError:
-            self._sequence = _FRAMES_ONLY
+            self._sequence = self._sequence if kind == _SEI else _FRAMES_ONLY
+
+
+def _recovery_frames(sei: bytes) -> int:
+    """recovery_frame_cnt of a recovery point (clause D.1.8), 0 where there is none."""
+    at = 1
+    while at < len(sei) - 1:
+        numbers = []
+        for _ in range(2):  # payload type, payload size
+            number = 0
+            while sei[at] == 0xFF:
+                number += 0xFF
+                at += 1
+            numbers.append(number + sei[at])
+            at += 1
+        if numbers[0] == _RECOVERY_POINT:
+            return _Bits(sei[at : at + numbers[1]]).ue()
+        at += numbers[1]
+    return 0
 
 
 def _parse_sps(sps: bytes) -> _Sequence:
@@ -228,4 +256,4 @@ def _vop(data: bytes) -> PictureHead:
     if at < 0 or at + 4 >= len(data):
         return UNKNOWN
     picture = _VOP_TYPES[data[at + 4] >> 6]
-    return _HEADS[picture, picture != "B", False]
+    return _HEADS[picture, picture != "B", False, False]
