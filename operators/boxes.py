@@ -58,3 +58,17 @@ def match(affinity: F32, least: float) -> tuple[Rows, Rows]:
     rows, columns = linear_sum_assignment(usable, maximize=True)
     kept = usable[rows, columns] > 0
     return rows[kept], columns[kept]
+
+
+def without_doubles(boxes: F32, scores: F32, kinds: NDArray[np.int32], most: float) -> Rows:
+    """Rows to keep, in order: of two boxes of one kind that overlap by more than `most`, the better one stays."""
+    if len(scores) < 2:
+        return np.arange(len(scores))
+    overlap = np.where(kinds[:, None] == kinds[None, :], iou(boxes, boxes), 0) > most
+    if overlap.sum() == len(scores):  # each box overlaps only itself
+        return np.arange(len(scores))
+    kept: list[int] = []
+    for row in np.argsort(-scores, kind="stable").tolist():
+        if not overlap[row, kept].any():
+            kept.append(row)
+    return np.sort(np.array(kept, np.intp))

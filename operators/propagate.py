@@ -17,8 +17,9 @@ from everyframe.operators.boxes import LEAST_INSIDE, share_inside
 from everyframe.operators.types import F32, MotionField, Objects, Origin, View
 
 MOVING_PX = 0.3  # above the quarter-pixel noise of a still picture
-MOVING_RELATIVE = 0.2  # of the box's fast cells (90th percentile): slower ones are background
-MOVING_SHARE = 0.1  # with fewer moving cells the object stands still
+MOVING_RELATIVE = 0.1  # of the box's fast cells (90th percentile): slower ones are background
+MOVING_SHARE = 0.2  # with fewer moving cells the object stands still
+COHERENCE = 0.5  # moving cells that point everywhere (0) are noise, those that agree (1) an object
 CORE = 0.8  # part of width and height that is looked at: a box's rim is mostly background
 LEAST_SEEN = 0.1  # with less of it in sight an object is moved by what hides it
 MAX_CELLS = 16384
@@ -44,7 +45,9 @@ def _shift(xs, ys, n):  # type: ignore[no-untyped-def]
     moving = speed > least
     count = moving.sum()
     if count > 0 and count >= MOVING_SHARE * n:
-        return np.median(xs[:n][moving]), np.median(ys[:n][moving])
+        mx, my = xs[:n][moving], ys[:n][moving]
+        if np.sqrt(mx.mean() ** 2 + my.mean() ** 2) >= COHERENCE * speed[moving].mean():
+            return np.median(mx), np.median(my)
     return np.median(xs[:n]), np.median(ys[:n])
 
 

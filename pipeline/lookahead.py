@@ -41,7 +41,7 @@ def close(
     """Takes a look into the tracks and labels the frames since the look before.
 
     fields: of the frames after the look before, up to and with this one. Returns this look's detections with their
-    tracks, and one Objects for each frame between; scores run linearly from look to look.
+    tracks, and one Objects for each frame between. Scores run linearly from look to look.
     """
     before = keeper.state
     ahead = carry(before.objects.xyxy, fields)
@@ -84,8 +84,8 @@ def _between(
     last = _rows_of(ids, found.track_id)
     has_first, has_last = first >= 0, last >= 0
     both = has_first & has_last
-    start = np.where(has_first, np.maximum(_take(before.looked, first), MISSED_SCORE), MISSED_SCORE)
-    end = np.where(has_last, _take(found.score, last), MISSED_SCORE)
+    start = np.maximum(_take(before.looked, first), MISSED_SCORE)
+    end = np.maximum(_take(found.score, last), MISSED_SCORE)
     labels = []
     for step in range(1, steps):
         w = np.float32(step / steps)

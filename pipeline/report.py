@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from everyframe.operators.boxes import without_doubles
 from everyframe.operators.types import I32, Objects
+
+MOST_OVERLAP = 0.6
+"""As in the detector's own suppression: two tracks of one class that ran together are one object to it."""
 
 
 class Reporter:
@@ -23,5 +27,6 @@ class Reporter:
         if len(self._class_ids):
             kept &= np.isin(objects.class_id, self._class_ids)
         shown = objects[kept]
+        shown = shown[without_doubles(shown.xyxy, shown.score, shown.class_id, MOST_OVERLAP)]
         ids = [self._public.setdefault(track, len(self._public) + 1) for track in shown.track_id.tolist()]
         return Objects(shown.xyxy, shown.score, shown.class_id, np.array(ids, np.int32), shown.origin)

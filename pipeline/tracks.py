@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 from everyframe.operators.boxes import iou, match
 from everyframe.operators.types import F32, I32, NO_TRACK, Objects
 
-LEAST_IOU = 0.3
-BIRTH_SCORE = 0.3
-FORGET_SCORE = 0.2
-MEMORY = 0.5  # weight of what was known of a track's score at a new look
+LEAST_IOU = 0.2
 MOST_MISSES = 2
 
 
@@ -52,13 +49,12 @@ class TrackKeeper:
     Two stages as in ByteTrack (Zhang et al., ECCV 2022): detections of any score continue a track, only good ones
     begin one. Deviation: there is no Kalman filter; where a track is now, the motion vectors said. Classes match
     by group (supercategory). groups: of each class id. conf: the lowest score that is reported: always enough to
-    begin a track.
+    begin a track, and the least that does.
     """
 
     def __init__(self, groups: I32, conf: float) -> None:
         self._groups = groups
         self._conf = conf
-        self._birth = min(BIRTH_SCORE, conf)
         self._next_id = 1
         self.state = TrackState.empty()
 
@@ -88,21 +84,19 @@ class TrackKeeper:
         state = self.state
         if affinity is None:
             affinity = self.affinity(state.objects, detections)
-        rows, columns = _two_stage(affinity, detections.score, self._birth)
+        rows, columns = _two_stage(affinity, detections.score, self._conf)
         ids = np.full(len(detections), NO_TRACK, np.int32)
         ids[columns] = state.objects.track_id[rows]
-        born = np.flatnonzero((ids == NO_TRACK) & (detections.score >= self._birth))
+        born = np.flatnonzero((ids == NO_TRACK) & (detections.score >= self._conf))
         ids[born] = np.arange(self._next_id, self._next_id + len(born), dtype=np.int32)
         self._next_id += len(born)
         found = Objects(
             detections.xyxy, detections.score, detections.class_id, ids, detections.origin
         )
-        smoothed = detections.score.copy()
-        smoothed[columns] = (1 - MEMORY) * detections.score[columns] + MEMORY * state.objects.score[rows]
         kept = np.flatnonzero(ids != NO_TRACK)
         n = len(kept)
         now = TrackState(
-            Objects(found.xyxy, smoothed, found.class_id, ids, found.origin)[kept],
+            found[kept],
             found.score[kept],
             np.zeros(n, np.int32),
             np.full(n, frame_index, np.int32),
@@ -111,14 +105,11 @@ class TrackKeeper:
         return found
 
     def _missed(self, rows: NDArray[np.intp]) -> TrackState:
-        """What is left of the tracks that a look did not find."""
+        """What is left of the tracks that a look did not find: not reported until seen again, then the same track."""
         rest = self.state.keep(rows)
-        objects = rest.objects
-        weaker = Objects(
-            objects.xyxy, objects.score * np.float32(MEMORY), objects.class_id, objects.track_id, objects.origin
-        )
-        aged = TrackState(weaker, np.zeros(len(rows), np.float32), rest.misses + 1, rest.detected_at)
-        return aged.keep((weaker.score >= FORGET_SCORE) & (aged.misses <= MOST_MISSES))
+        zero = np.zeros(len(rows), np.float32)
+        aged = TrackState(replace(rest.objects, score=zero), zero, rest.misses + 1, rest.detected_at)
+        return aged.keep(aged.misses <= MOST_MISSES)
 
 
 def _two_stage(affinity: F32, scores: F32, birth: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from everyframe.pipeline.decoder import Decoder
-from everyframe.pipeline.sources.file import FileSource
 
 from everyframe.operators.base import Detector, Operator
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import MotionField, Objects, Origin, View
 from everyframe.pipeline import lookahead
+from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
@@ -22,6 +21,7 @@ from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Frame, FrameLabels, Packet
 from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.tracks import TrackKeeper, TrackState
 from everyframe.policies.base import Decision, Observation
 from everyframe.policies.registry import make_policy
