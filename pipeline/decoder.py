@@ -95,7 +95,7 @@ class Decoder:
         if self.decoded == 0:
             shown = mask_secrets(self._source.info.path)
             raise SourceError(f"{shown} has no frame that can be decoded: check that it plays, or copy it again.")
-        self._leave(self._reorder.pop_before(None))
+        self._leave(self._reorder.pop_all())
         return self._taken()
 
     def _taken(self) -> list[Slot]:
@@ -218,10 +218,10 @@ class Decoder:
 
     def _take_next(self, raw: Any, entry: Entry) -> None:
         """Where times cannot place frames: the decoder's order is the order of display."""
-        self._leave(self._reorder.pop_before(raw.pts))
         pts = None if self._source.lacks_times else entry.pts
-        entry.frame = self._frame(raw, pts)
         entry.state = State.EMPTY  # in case it also waits among the reordered
+        self._leave(self._reorder.pop_all())
+        entry.frame = self._frame(raw, pts)
         facts = entry.facts if pts is not None else replace(entry.facts, time_s=float("nan"))
         self._slots.append(self._slot(entry, facts, pts))
 

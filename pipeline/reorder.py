@@ -81,11 +81,16 @@ class Reorder:
             self._pop(ready)
         return ready
 
-    def pop_before(self, pts: int | None) -> list[Entry]:
-        """Entries shown before `pts`, all where it is None; those still in the decoder stay."""
+    def pop_all(self) -> list[Entry]:
+        """All entries that are not in the decoder."""
         ready: list[Entry] = []
-        while self._heap and self._heap[0][2].state is not State.FED and (pts is None or self._heap[0][0] < pts):
+        waiting = [item for item in self._heap if item[2].state is State.FED]
+        self._heap = [item for item in self._heap if item[2].state is not State.FED]
+        heapq.heapify(self._heap)
+        while self._heap:
             self._pop(ready)
+        heapq.heapify(waiting)
+        self._heap = waiting
         return ready
 
     def _pop(self, ready: list[Entry]) -> None:

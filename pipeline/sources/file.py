@@ -145,6 +145,8 @@ class FileSource:
                     yield raw
         except av.error.FFmpegError as e:
             raise self._broken(reason(e)) from e
+        except IndexError:  # PyAV, at the end of a file in which further streams turned up
+            return
 
     def _from(self, start_pts: int) -> Iterator[Any]:
         """Raw packets beginning with the key packet at start_pts, wherever the container's own seeking lands."""

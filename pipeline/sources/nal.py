@@ -34,7 +34,8 @@ class PictureHead:
 
 
 UNKNOWN = PictureHead("?", True)
-_HEADS = {key: PictureHead(*key) for key in product("IPB", *[(False, True)] * 3)}
+_EITHER = (False, True)
+_HEADS = {key: PictureHead(*key) for key in product("IPB", _EITHER, _EITHER, _EITHER)}
 
 
 class _Bits:

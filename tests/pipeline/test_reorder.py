@@ -35,7 +35,7 @@ def test_display_order_with_and_without_decoding_times(order: list[int], has_dts
         reorder.advance(place - delay if has_dts else None)
         left += reorder.pop_ready()
         assert has_dts or place + 1 - len(left) <= MOST_REORDERED
-    left += reorder.pop_before(None)
+    left += reorder.pop_all()
     assert [e.pts for e in left] == list(range(len(order)))
     assert all(e.has_left for e in left)
 
@@ -72,12 +72,13 @@ def test_what_the_decoder_does_not_give_has_no_slot_unless_it_began_anew() -> No
     assert [e.state for e in entries] == [State.EMPTY, State.SKIPPED, State.FED, State.FED]
     assert reorder.pop_ready() == [entries[1]]
     reorder.settle(None)
-    assert reorder.pop_before(None) == []
+    assert reorder.pop_all() == []
 
 
-def test_entries_before_a_time() -> None:
+def test_all_but_what_is_in_the_decoder() -> None:
     reorder = Reorder()
     for index in range(5):
-        reorder.add(entry(index, index))
-    assert [e.pts for e in reorder.pop_before(3)] == [0, 1, 2]
-    assert [e.pts for e in reorder.pop_before(None)] == [3, 4]
+        reorder.add(entry(index, 10 - index, State.FED if index == 2 else State.SKIPPED))
+    assert [e.pts for e in reorder.pop_all()] == [6, 7, 9, 10]
+    assert reorder.pop_all() == []
+    assert reorder.fed(8) is not None
