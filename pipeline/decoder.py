@@ -12,10 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 import av.error
+import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 
 from everyframe.pipeline.errors import SourceError, mask_secrets
-from everyframe.pipeline.pixels import frame_of, motion_of
+from everyframe.pipeline.pixels import VECTOR_DTYPE, frame_of, motion_of
 from everyframe.pipeline.records import Frame, Packet, Slot
 from everyframe.pipeline.reorder import MOST_REORDERED, Entry, Reorder, State
 from everyframe.pipeline.sources.file import FileSource
@@ -27,6 +29,7 @@ MOST_KEPT_BYTES = 64 << 20
 """Skipped packets kept of one group of pictures; beyond, the group is decoded up to here."""
 MOST_LATE_BYTES = 96 << 20
 """Motion of frames decoded too late for their own slots, kept for the next slot; beyond, the oldest is let go."""
+_side_data_of: Any = SideDataContainer  # its stub lacks the constructor
 _KEPT_WITH_PIXELS = 2 * MOST_REORDERED
 
 
@@ -226,11 +229,19 @@ class Decoder:
         self._slots.append(self._slot(entry, facts, pts))
 
     def _frame(self, raw: Any, pts: int | None) -> Frame:
-        return frame_of(raw, pts, self._rotation, self._has_vectors, self._to_bgr)
+        return frame_of(raw, pts, self._rotation, self._vectors(raw), self._to_bgr)
+
+    def _vectors(self, raw: Any) -> Any:
+        """Motion vectors as a structured array of its own memory, None where there are none."""
+        if not self._has_vectors:
+            return None
+        # not raw.side_data: the frame would keep that, and that the frame, until Python looks for cycles
+        side = _side_data_of(raw).get("MOTION_VECTORS")
+        return None if side is None else np.frombuffer(side, VECTOR_DTYPE).copy()
 
     def _add_late(self, raw: Any, pts: int | None) -> None:
         """Keeps a frame's motion; where its codec exports none, its luma, from which flow is computed."""
-        frame, size = motion_of(raw, pts, self._rotation, self._has_vectors, self._flows, self._to_bgr)
+        frame, size = motion_of(raw, pts, self._rotation, self._vectors(raw), self._flows, self._to_bgr)
         self._late.append((frame, size))
         self._late_bytes += size
         while self._late_bytes > MOST_LATE_BYTES:

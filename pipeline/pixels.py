@@ -72,23 +72,16 @@ def luma_of(raw: Any, reformatter: Any) -> U8:
     return rows.reshape(raw.height, plane.line_size)[:, : raw.width]
 
 
-def vectors_of(raw: Any) -> Any:
-    """Motion vectors as a structured array of VECTOR_DTYPE of its own memory, None where there are none."""
-    side = raw.side_data.get("MOTION_VECTORS")
-    return None if side is None else np.frombuffer(side, VECTOR_DTYPE).copy()
-
-
-def frame_of(raw: Any, pts: int | None, rotation: int, has_vectors: bool, to_bgr: Any) -> Frame:
+def frame_of(raw: Any, pts: int | None, rotation: int, vectors: Any, to_bgr: Any) -> Frame:
     """A frame whose pixels can be asked for."""
     pixels = Pixels(raw, rotation, to_bgr)
-    return _built(raw, pts, rotation, vectors_of(raw) if has_vectors else None, pixels.picture, pixels.luma)
+    return _built(raw, pts, rotation, vectors, pixels.picture, pixels.luma)
 
 
 def motion_of(
-    raw: Any, pts: int | None, rotation: int, has_vectors: bool, keeps_luma: bool, reformatter: Any
+    raw: Any, pts: int | None, rotation: int, vectors: Any, keeps_luma: bool, reformatter: Any
 ) -> tuple[Frame, int]:
     """A frame without its picture, and its size in bytes: vectors, and luma if asked."""
-    vectors = vectors_of(raw) if has_vectors else None
     luma = upright(luma_of(raw, reformatter), rotation).copy() if keeps_luma else None
 
     def kept() -> U8:

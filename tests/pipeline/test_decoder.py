@@ -6,6 +6,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -310,6 +311,23 @@ def test_nothing_is_held_once_slots_are_gone(tmp_path: Path) -> None:
         del source, left_early, packet
     gc.collect()
     assert sum(isinstance(item, Entry) for item in gc.get_objects()) <= before
+
+
+def test_frames_go_without_the_garbage_collector(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", frames=150, gop=30, bframes=2)
+    gc.collect()
+    gc.disable()
+    try:
+        with FileSource(path) as source:
+            made = Decoder(source)
+            for packet in source.packets():
+                made.push(packet, packet.facts.index % 3 == 0)
+            frames = sum(isinstance(item, av.VideoFrame) for item in gc.get_objects())
+            made.finish()
+    finally:
+        gc.enable()
+    assert made.decoded > 100
+    assert frames < 12
 
 
 def test_costs_are_charged_to_who_asks(tmp_path: Path) -> None:
