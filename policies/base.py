@@ -66,9 +66,14 @@ class Policy(Protocol):
 
     `gate` is asked once a packet in decode order: False leaves it undecoded (its frame is held or interpolated).
     `choose` is asked once a decoded frame in display order.
+
+    look_back: in lookahead mode, from which error in waiting the detector looks once more, half way back between two
+    looks that found different objects; 0 for never. The error is the number of objects that came or went, relative to
+    the number usual for this stream, times the frames between.
     """
 
     name: str
+    look_back: float
 
     def reset(self, seed: int) -> None: ...
 

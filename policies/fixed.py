@@ -11,6 +11,7 @@ class Dense:
     """The CNN on every frame."""
 
     name = "dense"
+    look_back = 0.0
 
     def reset(self, seed: int) -> None:
         pass
@@ -24,6 +25,8 @@ class Dense:
 
 class Stride:
     """The CNN on every `every`-th frame, motion vectors between."""
+
+    look_back = 0.0
 
     def __init__(self, every: int) -> None:
         self.name = f"stride:{every}"
@@ -45,6 +48,7 @@ class IFrames:
     """Key packets only: nothing else is decoded."""
 
     name = "iframes"
+    look_back = 0.0
 
     def reset(self, seed: int) -> None:
         pass
@@ -60,6 +64,8 @@ class IFrames:
 
 class Random:
     """The CNN on each frame with probability `share`, seeded."""
+
+    look_back = 0.0
 
     def __init__(self, share: float) -> None:
         self.name = f"random:{share:g}"

@@ -1,0 +1,210 @@
+"""`motion`: the rule. Looks when something moves that no track explains, when a track is in doubt, and now and then.
+
+Nothing here is set for a camera: packet sizes and stray motion are measured against what is usual for this one, and
+the time between looks grows while looks confirm the tracks and shrinks when they don't.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from everyframe.policies.base import F32, Decision, Observation, PacketFacts
+
+Bool = NDArray[np.bool_]
+
+MOVING_PX = 0.5  # a step above quarter-pixel noise
+DRIFT, ALARM, WAKE = 0.6, 16.0, 1.0  # of the cumulative sums (Page, 1954) that tell lasting change from outliers
+MOST_EXCESS = 3.0  # spreads that one frame or packet may add to them
+MOST_CAUTION = 4.0
+WINDOW = 256
+LEAST_SPREAD = 0.15  # of a logarithm: within 15 % is usual on any camera
+SMALLEST = 1.5  # cells that move as one: a thing worth a look
+FASTEST_PX = 4.0  # a faster cell counts as this fast
+REACH = 5  # cells; stray motion is summed over windows of this side
+DROWSY = 12  # still frames before packets are skipped
+LEARNING = 16  # packets of a kind, or frames, before "usual" means anything
+IDLE_PACE = 0.05  # how fast the clock of looks runs while nothing moves
+SHORTEST, FIRST, LONGEST = 6.0, 8.0, 60.0  # frames in motion between looks
+LONGEST_SLEEP = 300  # packets
+PROVEN = 2  # events that packet sizes announced, before they are trusted to wake
+
+
+class Normal:
+    """What is usual for a quantity: quantiles of its logarithm over the last `WINDOW` values.
+
+    Busy spells of up to half of the window don't shift it: the lower half alone counts.
+    """
+
+    def __init__(self) -> None:
+        self._values: deque[float] = deque(maxlen=WINDOW)
+        self._base = self._spread = 0.0
+
+    @property
+    def count(self) -> int:
+        return len(self._values)
+
+    def unusual(self, value: float) -> float:
+        """How many spreads of the usual `value` lies above the base."""
+        return (math.log1p(value) - self._base) / max(self._spread, LEAST_SPREAD)
+
+    def learn(self, value: float) -> None:
+        self._values.append(math.log1p(value))
+        if self.count <= 16 or self.count % 8 == 0:
+            low, self._base = np.quantile(np.array(self._values), (0.1, 0.4)).tolist()
+            self._spread = self._base - low
+
+
+class Motion:
+    """The rule-based policy; see the module's docstring.
+
+    Packets are skipped only on cameras where packet sizes have announced what motion then showed: on others a small
+    walker drowns in the encoder's noise.
+    """
+
+    name = "motion"
+    look_back = 18.0
+
+    def __init__(self) -> None:
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        self._sizes: dict[str, Normal] = {}
+        self._stray = Normal()
+        self._nuisance: F32 | None = None
+        self._interval = FIRST
+        self._clock = 0.0
+        self._alarm = 0.0  # cumulative sum of stray motion
+        self._stir = 0.0  # cumulative sum of packet sizes
+        self._doubt = 1.0
+        self._still = 0
+        self._slept = 0
+        self._patience = self._caution = 1.0
+        self._looked_for_stray = False
+        self._is_announced = False
+        self._announced = self._unannounced = 0
+
+    # -- before decoding
+
+    def gate(self, packet: PacketFacts) -> bool:
+        normal = self._sizes.setdefault("key" if packet.is_key else packet.picture, Normal())
+        excess = normal.unusual(packet.size) if normal.count >= LEARNING else 0.0
+        normal.learn(packet.size)
+        if not packet.is_key:
+            self._stir = max(0.0, self._stir + min(excess, MOST_EXCESS) - DRIFT)
+        wakes = self._stir > WAKE
+        self._is_announced |= wakes
+        if self._still < DROWSY or self._announced < PROVEN or self._unannounced > self._announced // 3:
+            self._slept = 0
+            return True
+        self._slept += 1
+        if wakes:
+            self._still = 0
+        return wakes or (packet.is_key and self._slept >= LONGEST_SLEEP)
+
+    # -- after decoding
+
+    def choose(self, observation: Observation) -> Decision:
+        self._take_result(observation)
+        self._settle(self._stray_cells(observation), self._count_moving(observation))
+        if self._clock >= self._interval or self._slept >= LONGEST_SLEEP:
+            reason = "longest interval"
+        elif self._alarm > ALARM * self._patience * self._caution:
+            reason = "new motion"
+        else:
+            return Decision("propagate", "tracks explain it" if len(observation.boxes) else "nothing new")
+        self._looked_for_stray = reason == "new motion"
+        self._clock = self._alarm = 0.0
+        self._slept = 0
+        return Decision("detect", reason)
+
+    def _take_result(self, observation: Observation) -> None:
+        """Right after a look: confirmed tracks earn a longer interval, stray motion that was nothing more patience."""
+        agreement = observation.agreement
+        if observation.frames_since_detect != 1 or math.isnan(agreement):
+            return
+        self._interval *= 1.5 if agreement >= 0.9 else 0.6 if agreement < 0.7 else 1.0
+        self._interval = min(max(self._interval, SHORTEST), LONGEST)
+        self._doubt = 0.6 * self._doubt if agreement >= 0.9 else 1.0
+        if not self._looked_for_stray:
+            return
+        self._looked_for_stray = False
+        if agreement >= 0.99:
+            self._patience *= 2.0
+            self._caution = min(1.2 * self._caution, MOST_CAUTION)
+            return
+        self._caution = max(0.7 * self._caution, 1.0)
+
+    def _settle(self, stray: float, moving: int) -> None:
+        learnt = stray >= SMALLEST and self._stray.count >= LEARNING
+        excess = self._stray.unusual(stray) if learnt else 0.0
+        before = self._alarm
+        self._alarm = max(0.0, before + min(excess, MOST_EXCESS) - DRIFT)
+        if before <= ALARM / 2 < self._alarm:
+            self._announced += self._is_announced
+            self._unannounced += not self._is_announced
+        self._stray.learn(stray)
+        stirring = moving > 0 or self._alarm > 0
+        if self._alarm == 0:
+            self._patience = 1.0
+        if moving > 0 or self._alarm > ALARM / 4:
+            self._still = 0
+        else:
+            self._still += 1
+            self._is_announced = self._stir > WAKE
+        self._clock += 1.0 if stirring or self._stray.count < LEARNING else max(IDLE_PACE, self._doubt)
+
+    def _stray_cells(self, observation: Observation) -> float:
+        """The strongest common motion outside of all tracks, in cells at full speed; cells that often move count less."""
+        known = observation.known
+        if not known.any():
+            return 0.0
+        motion = observation.motion - np.median(observation.motion[known], axis=0)
+        speed = np.abs(motion).max(-1)
+        active = clustered(speed > MOVING_PX)
+        if self._nuisance is None or self._nuisance.shape != active.shape:
+            self._nuisance = np.zeros(active.shape, np.float32)
+        weight = np.clip(1 - 4 * self._nuisance, 0, 1) * active / FASTEST_PX
+        self._nuisance += np.float32(0.01) * (active - self._nuisance)
+        weight[covered(observation.boxes, active.shape, observation.cell)] = 0
+        if not weight.any():
+            return 0.0
+        return strongest(np.clip(motion, -FASTEST_PX, FASTEST_PX) * weight[..., None], REACH)
+
+    def _count_moving(self, observation: Observation) -> int:
+        """Tracks that move themselves."""
+        count = 0
+        for x1, y1, x2, y2 in (observation.boxes[observation.scores > 0] / observation.cell).tolist():
+            cells = observation.motion[max(int(y1), 0) : int(y2) + 1, max(int(x1), 0) : int(x2) + 1]
+            if cells.size and (np.abs(cells).sum(-1) > MOVING_PX).mean() > 0.15:
+                count += 1
+        return count
+
+
+def clustered(active: Bool) -> Bool:
+    """Cells of `active` (rows, cols) with at least three others beside them: single vectors are noise."""
+    padded = np.pad(active, 1).astype(np.int8)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    around = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    out: Bool = active & (around >= 4)
+    return out
+
+
+def strongest(motion: F32, reach: int) -> float:
+    """Largest length of the sum of `motion` (rows, cols, 2) over any window of reach x reach cells."""
+    pad = reach // 2
+    total = np.pad(motion, ((pad + 1, pad), (pad + 1, pad), (0, 0))).cumsum(0).cumsum(1)
+    sums = total[reach:, reach:] - total[:-reach, reach:] - total[reach:, :-reach] + total[:-reach, :-reach]
+    return float(np.sqrt((sums**2).sum(-1).max()))
+
+
+def covered(boxes: F32, shape: tuple[int, ...], cell: int) -> Bool:
+    """Cells (rows, cols) that lie in a box (n, 4) in pixels or up to a quarter of its size beside it."""
+    mask = np.zeros(shape, np.bool_)
+    for x1, y1, x2, y2 in (boxes / cell).tolist():
+        dx, dy = 0.25 * (x2 - x1) + 1, 0.25 * (y2 - y1) + 1
+        mask[max(int(y1 - dy), 0) : max(int(y2 + dy) + 1, 0), max(int(x1 - dx), 0) : max(int(x2 + dx) + 1, 0)] = True
+    return mask
