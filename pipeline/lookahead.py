@@ -108,7 +108,8 @@ def _rows_of(ids: I32, among: I32) -> np.ndarray:
     order = np.argsort(among, kind="stable")
     place = np.minimum(np.searchsorted(among, ids, sorter=order), len(among) - 1)
     rows = order[place]
-    return np.where(among[rows] == ids, rows, -1)
+    out: np.ndarray = np.where(among[rows] == ids, rows, -1)
+    return out
 
 
 def _take(values: F32 | I32 | U8, rows: np.ndarray) -> np.ndarray:

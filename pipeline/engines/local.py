@@ -13,7 +13,7 @@ from everyframe.pipeline.errors import EveryframeError
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.sources.shards import plan_shards
+from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, plan_shards
 from everyframe.pipeline.stitch import Stitcher
 from everyframe.pipeline.warm import warm_detector, warm_up
 from everyframe.pipeline.worker import StreamWorker
@@ -22,8 +22,11 @@ from everyframe.pipeline.worker import StreamWorker
 class LocalEngine:
     """Satisfies `engines.base.Engine`. detector: used for every source in place of the one the settings name."""
 
-    def __init__(self, detector: Detector | None = None) -> None:
+    def __init__(
+        self, detector: Detector | None = None, frames_per_shard: int = FRAMES_PER_SHARD
+    ) -> None:
         self._given = detector
+        self._frames_per_shard = frames_per_shard
         self._loaded: dict[tuple[ModelSettings, int, int], Detector] = {}
 
     def run(self, paths: Sequence[str], settings: LabelSettings) -> Iterator[Event]:
@@ -40,7 +43,7 @@ class LocalEngine:
         cv2.setNumThreads(settings.model.threads)
         try:
             stitcher = Stitcher()
-            for shard in plan_shards(path):
+            for shard in plan_shards(path, self._frames_per_shard):
                 if settings.limit is not None and stats.frames >= settings.limit:
                     break
                 with FileSource(path, shard.start_pts, shard.end_pts) as source:
