@@ -3,55 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from everyframe.operators.boxes import LEAST_INSIDE, share_inside
+from everyframe.operators.boxes import LEAST_INSIDE, match, share_inside
 from everyframe.operators.propagate import move
-from everyframe.operators.types import F32, I32, U8, MotionField, Objects, Origin
-from everyframe.pipeline.tracks import TrackKeeper, TrackState
+from everyframe.operators.types import F32, I32, MotionField, Objects, Origin
+from everyframe.pipeline.tracks import LEAST_IOU, TrackKeeper, TrackState
 
 MISSED_SCORE = 0.2
 """What a track is taken to score at a look that did not find it: its label ends (or begins) about half way."""
 
 
-def carry(objects: F32, fields: Sequence[MotionField | None]) -> F32:
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Both ways through an interval of n frame steps.
+
+    before: the tracks (a) at the look before. ahead (n + 1, a, 4): their boxes carried on. back (n + 1, b, 4): the
+    boxes of this look's b detections carried back. affinity (a, b): overlap of the two ways at both ends, averaged.
+    """
+
+    before: TrackState
+    ahead: F32
+    back: F32
+    affinity: F32
+
+
+def carry(boxes: F32, fields: Sequence[MotionField | None]) -> F32:
     """Boxes (n, 4) carried forward through `fields`; returns (len(fields) + 1, n, 4), the start first.
 
     A field of None (a frame that was not decoded) leaves the boxes where they are.
     """
-    path = [objects]
+    path = [boxes]
     for field in fields:
         path.append(path[-1] if field is None else move(field, path[-1]))
     return np.stack(path)
 
 
-def carry_back(objects: F32, fields: Sequence[MotionField | None]) -> F32:
+def carry_back(boxes: F32, fields: Sequence[MotionField | None]) -> F32:
     """Boxes (n, 4) in the last field's frame carried back; returns (len(fields) + 1, n, 4), the earliest first."""
-    path = [objects]
+    path = [boxes]
     for field in reversed(fields):
         path.append(path[-1] if field is None else move(field, path[-1], backwards=True))
     return np.stack(path[::-1])
 
 
+def both_ways(
+    keeper: TrackKeeper, before: TrackState, fields: Sequence[MotionField | None], detections: Objects
+) -> Paths:
+    """fields: of the frames after the look before, up to and with this one."""
+    ahead = carry(before.objects.xyxy, fields)
+    back = carry_back(detections.xyxy, fields)
+    arrived = keeper.affinity(replace(before.objects, xyxy=ahead[-1]), detections)
+    returned = keeper.affinity(before.objects, replace(detections, xyxy=back[0]))
+    return Paths(before, ahead, back, np.float32(0.5) * (arrived + returned))
+
+
+def came_or_went(paths: Paths, detections: Objects, conf: float, width: int, height: int) -> int:
+    """How many objects good enough to report (conf) at one look are not so at the other, and did not leave the
+    picture, or enter it, on their way."""
+    stayed = share_inside(paths.ahead[-1], width, height) >= LEAST_INSIDE
+    was_inside = share_inside(paths.back[0], width, height) >= LEAST_INSIDE
+    went = (paths.before.objects.score >= conf) & stayed
+    came = (detections.score >= conf) & was_inside
+    rows, columns = match(paths.affinity, LEAST_IOU)
+    lasting = (paths.before.objects.score[rows] >= conf) & (detections.score[columns] >= conf)
+    went[rows[lasting]] = False
+    came[columns[lasting]] = False
+    return int(went.sum() + came.sum())
+
+
 def close(
-    keeper: TrackKeeper, fields: Sequence[MotionField | None], detections: Objects, frame_index: int,
-    width: int, height: int,
+    keeper: TrackKeeper,
+    paths: Paths,
+    fields: Sequence[MotionField | None],
+    detections: Objects,
+    frame_index: int,
+    width: int,
+    height: int,
 ) -> tuple[Objects, list[Objects]]:
     """Takes a look into the tracks and labels the frames since the look before.
 
-    fields: of the frames after the look before, up to and with this one. Returns this look's detections with their
-    tracks, and one Objects for each frame between. Scores run linearly from look to look.
+    Returns this look's detections with their tracks, and one Objects for each frame between. Scores run linearly from
+    look to look.
     """
-    before = keeper.state
-    ahead = carry(before.objects.xyxy, fields)
-    back = carry_back(detections.xyxy, fields)
-    arrived = _at(before.objects, ahead[-1])
-    returned = _at(detections, back[0])
-    affinity = 0.5 * (keeper.affinity(arrived, detections) + keeper.affinity(before.objects, returned))
-    keeper.state = before.moved(arrived)
-    found = keeper.look(detections, frame_index, affinity)
-    return found, _between(before, found, ahead, back, fields, width, height)
+    before = paths.before
+    keeper.state = before.moved(replace(before.objects, xyxy=paths.ahead[-1]))
+    found = keeper.look(detections, frame_index, paths.affinity)
+    return found, _between(paths, found, fields, width, height)
 
 
 def one_sided(
@@ -62,60 +103,59 @@ def one_sided(
     labels = []
     for boxes, field in zip(path[1:], fields, strict=True):
         origin = Origin.HELD if field is None else Origin.PROPAGATED
-        objects = _at(before.objects, boxes).with_origin(origin)
+        objects = replace(before.objects, xyxy=boxes).with_origin(origin)
         labels.append(objects[share_inside(boxes, width, height) >= LEAST_INSIDE])
     return labels
 
 
-def _at(objects: Objects, boxes: F32) -> Objects:
-    return Objects(boxes, objects.score, objects.class_id, objects.track_id, objects.origin)
-
-
 def _between(
-    before: TrackState, found: Objects, ahead: F32, back: F32, fields: Sequence[MotionField | None],
-    width: int, height: int,
+    paths: Paths, found: Objects, fields: Sequence[MotionField | None], width: int, height: int
 ) -> list[Objects]:
     """Blends the two paths of each track: the nearer look weighs more."""
     steps = len(fields)
+    before = paths.before
     tracked = found.track_id >= 0
-    found, back = found[tracked], back[:, tracked]
+    found, back = found[tracked], paths.back[:, tracked]
     ids = np.union1d(before.objects.track_id, found.track_id).astype(np.int32)
-    first = _rows_of(ids, before.objects.track_id)
-    last = _rows_of(ids, found.track_id)
+    first, last = _rows_of(ids, before.objects.track_id), _rows_of(ids, found.track_id)
     has_first, has_last = first >= 0, last >= 0
     both = has_first & has_last
+    share = np.linspace(0, 1, steps + 1, dtype=np.float32)[:, None]
+    weight = np.where(both, share, has_last.astype(np.float32))
+    boxes = (1 - weight[..., None]) * _take(paths.ahead, first) + weight[..., None] * _take(back, last)
     start = np.maximum(_take(before.looked, first), MISSED_SCORE)
     end = np.maximum(_take(found.score, last), MISSED_SCORE)
+    scores = ((1 - share) * start + share * end).astype(np.float32)
+    inside = share_inside(boxes.reshape(-1, 4), width, height).reshape(scores.shape) >= LEAST_INSIDE
+    use_last = has_last & ((share > 0.5) | ~has_first)
+    classes = np.where(use_last, _take(found.class_id, last), _take(before.objects.class_id, first))
+    undecoded = np.where(both, Origin.INTERPOLATED, Origin.HELD).astype(np.uint8)
+    moved = np.full(len(ids), Origin.PROPAGATED, np.uint8)
     labels = []
     for step in range(1, steps):
-        w = np.float32(step / steps)
-        weight = np.where(both, w, np.where(has_last, 1, 0)).astype(np.float32)[:, None]
-        boxes = (1 - weight) * _take(ahead[step], first) + weight * _take(back[step], last)
-        use_last = has_last & ((w > 0.5) | ~has_first)
-        class_id = np.where(use_last, _take(found.class_id, last), _take(before.objects.class_id, first))
-        one_sided = Origin.HELD if fields[step - 1] is None else Origin.PROPAGATED
-        origin = np.where(both, Origin.INTERPOLATED, one_sided).astype(np.uint8)
-        score = ((1 - w) * start + w * end).astype(np.float32)
-        objects = Objects(boxes.astype(np.float32), score, class_id.astype(np.int32), ids, origin)
-        labels.append(objects[share_inside(objects.xyxy, width, height) >= LEAST_INSIDE])
+        origin = undecoded if fields[step - 1] is None else moved
+        whole = Objects(boxes[step], scores[step], classes[step], ids, origin)
+        labels.append(whole[inside[step]])
     return labels
 
 
-def _rows_of(ids: I32, among: I32) -> np.ndarray:
+def _rows_of(ids: I32, among: I32) -> NDArray[np.intp]:
     """For each id its row in `among`, -1 where it is not there."""
     if len(among) == 0:
-        return np.full(len(ids), -1)
+        return np.full(len(ids), -1, np.intp)
     order = np.argsort(among, kind="stable")
-    place = np.minimum(np.searchsorted(among, ids, sorter=order), len(among) - 1)
-    rows = order[place]
-    out: np.ndarray = np.where(among[rows] == ids, rows, -1)
-    return out
+    rows = order[np.minimum(np.searchsorted(among, ids, sorter=order), len(among) - 1)]
+    rows[among[rows] != ids] = -1
+    return rows
 
 
-def _take(values: F32 | I32 | U8, rows: np.ndarray) -> np.ndarray:
-    """values[rows], 0 where a row is -1."""
-    if len(values) == 0:
-        return np.zeros((len(rows), *values.shape[1:]), values.dtype)
-    taken = values[rows]
-    taken[rows < 0] = 0
+def _take(values: NDArray[np.generic], rows: NDArray[np.intp]) -> np.ndarray:
+    """values[rows] (or values[:, rows] of paths), 0 where a row is -1."""
+    axis = 1 if values.ndim == 3 else 0
+    if values.shape[axis] == 0:
+        shape = list(values.shape)
+        shape[axis] = len(rows)
+        return np.zeros(shape, values.dtype)
+    taken: np.ndarray = np.take(values, rows, axis=axis, mode="wrap")
+    taken[(slice(None), rows < 0) if axis else rows < 0] = 0
     return taken

@@ -8,20 +8,27 @@ from contextlib import contextmanager
 
 
 class Meter:
-    """Charges process CPU time to named steps, in ms; `take` gives what came together since the last `take`."""
+    """Charges process CPU time to named steps, in ms; `take` gives what came together since the last `take`.
+
+    A step inside another is charged to the inner one alone.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, float] = {}
         self.total: dict[str, float] = {}
         self._start = time.process_time()
+        self._inner = 0.0  # seconds charged to steps inside the open one
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
+        outer, self._inner = self._inner, 0.0
         start = time.process_time()
         try:
             yield
         finally:
-            self.add(name, (time.process_time() - start) * 1e3)
+            spent = time.process_time() - start
+            self.add(name, (spent - self._inner) * 1e3)
+            self._inner = outer + spent
 
     def add(self, name: str, ms: float) -> None:
         self._open[name] = self._open.get(name, 0.0) + ms

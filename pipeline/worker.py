@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,17 +13,17 @@ from everyframe.operators.base import Detector, Operator
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import MotionField, Objects, Origin, View
-from everyframe.pipeline import lookahead
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.interval import Interval, Labelled
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Frame, FrameLabels, Packet
 from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper, TrackState
+from everyframe.pipeline.tracks import TrackKeeper
 from everyframe.policies.base import Decision, Observation
 from everyframe.policies.registry import make_policy
 
@@ -30,14 +31,6 @@ CHUNK_FRAMES = 64
 MOST_AHEAD = 300  # decoded frames that may wait for the next look: their fields take 35 MB at 720p
 MOST_WAITING = 10_000  # frames of any kind that may wait for it
 NEVER = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A frame since the last look: its record still without objects, and its field."""
-
-    record: FrameLabels
-    motion: MotionField | None
 
 
 class StreamWorker:
@@ -65,8 +58,7 @@ class StreamWorker:
         self._meter = Meter()
         self._index = 0
         self._looked_at = -NEVER
-        self._at_look = TrackState.empty()
-        self._waiting: list[Waiting] = []
+        self._interval = Interval(self._keeper, self._detect, self._policy.look_back, settings.conf)
         self._agreement = float("nan")
         self._is_over = False
 
@@ -164,12 +156,7 @@ class StreamWorker:
         for pts, motion in item.late_fields:
             with self._meter.step("propagate"):
                 self._move(View(motion.width, motion.height, motion))
-            for i in range(len(self._waiting) - 1, -1, -1):
-                waiting = self._waiting[i]
-                if waiting.record.pts == pts:
-                    record = replace(waiting.record, origin=Origin.PROPAGATED)
-                    self._waiting[i] = Waiting(record, motion)
-                    break
+            self._interval.catch_up(pts, motion)
 
     def _move(self, view: View) -> None:
         objects = self._rungs["propagate"].apply(view, self._keeper.state.objects)
@@ -186,7 +173,7 @@ class StreamWorker:
             decision = self._policy.choose(self._observe(item, motion))
         if self._looked_at < 0:
             return Decision("detect", "first frame")
-        if self._settings.mode == "lookahead" and len(self._waiting) >= MOST_AHEAD and decision.rung != "detect":
+        if self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD and decision.rung != "detect":
             return Decision("detect", "longest look-ahead")
         return decision
 
@@ -218,8 +205,8 @@ class StreamWorker:
         record = self._record(item, decision, origin)
         if causal:
             return [replace(record, objects=self._report(objects), cost_ms=self._meter.take())]
-        self._waiting.append(Waiting(replace(record, cost_ms=self._meter.take()), item.field))
-        return self._release() if len(self._waiting) > MOST_WAITING else []
+        self._interval.add(replace(record, cost_ms=self._meter.take()), item.field, item.slot.frame)
+        return self._release() if len(self._interval.waiting) > MOST_WAITING else []
 
     def _look(self, item: FieldSlot, frame: Frame, decision: Decision) -> list[FrameLabels]:
         """The CNN sees the frame; in lookahead mode the frames since the last look get their labels now."""
@@ -230,7 +217,6 @@ class StreamWorker:
             ready, found = self._take_in(detections, item.field, frame)
             record = replace(self._record(item, decision, Origin.DETECTED, age=0), objects=self._report(found))
         self._looked_at = self._index
-        self._at_look = self._keeper.state
         return [*ready, replace(record, cost_ms=self._meter.take())]
 
     def _detect(self, frame: Frame) -> Objects:
@@ -245,33 +231,19 @@ class StreamWorker:
         self, detections: Objects, motion: MotionField | None, frame: Frame
     ) -> tuple[list[FrameLabels], Objects]:
         if self._settings.mode == "causal" or self._looked_at < 0:
-            return self._release(), self._keeper.look(detections, self._index)
-        fields = [*(w.motion for w in self._waiting), motion]
-        self._keeper.state = self._at_look
-        found, between = lookahead.close(
-            self._keeper, fields, detections, self._index, frame.width, frame.height
-        )
-        waiting, self._waiting = self._waiting, []
-        ready = [
-            replace(w.record, objects=self._report(o)) for w, o in zip(waiting, between, strict=True)
-        ]
-        return ready, found
+            ready = self._release()
+            found = self._keeper.look(detections, self._index)
+            self._interval.begin(self._index)
+            return ready, found
+        labelled, found = self._interval.close(detections, motion, self._index, frame.width, frame.height)
+        return self._reported(labelled), found
 
     def _release(self) -> list[FrameLabels]:
         """Labels waiting frames from the last look alone: no further one will come."""
-        waiting, self._waiting = self._waiting, []
-        path = lookahead.one_sided(
-            self._at_look, [w.motion for w in waiting], self._source.info.width, self._source.info.height
-        )
-        held = Origin.HELD
-        return [
-            replace(
-                w.record,
-                objects=self._report(o),
-                origin=held if w.record.origin == Origin.INTERPOLATED else w.record.origin,
-            )
-            for w, o in zip(waiting, path, strict=True)
-        ]
+        return self._reported(self._interval.release(self._source.info.width, self._source.info.height))
+
+    def _reported(self, labelled: list[Labelled]) -> list[FrameLabels]:
+        return [replace(record, objects=self._report(objects)) for record, objects in labelled]
 
     def _lead_out(self, item: FieldSlot) -> list[FrameLabels]:
         """The key frame that the next shard begins with: it closes the last interval and joins the tracks."""
@@ -294,7 +266,7 @@ class StreamWorker:
             frame_index=self._index,
             pts=slot.pts,
             time_base=info.time_base,
-            time_s=float(self._index / info.rate) if seconds != seconds else seconds,
+            time_s=float(self._index / info.rate) if math.isnan(seconds) else seconds,
             width=info.width if frame is None else frame.width,
             height=info.height if frame is None else frame.height,
             picture=slot.facts.picture if frame is None else frame.picture_type,
