@@ -32,9 +32,8 @@ def iou(a: F32, b: F32) -> F32:
 
 def centre_size(boxes: F32) -> tuple[F32, F32]:
     """(n, 4) -> centres (n, 2) and sizes (n, 2)."""
-    centre: F32 = (boxes[:, :2] + boxes[:, 2:]) / 2
-    size: F32 = boxes[:, 2:] - boxes[:, :2]
-    return centre, size
+    centre = (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)
+    return centre, boxes[:, 2:] - boxes[:, :2]
 
 
 def clip(boxes: F32, width: int, height: int) -> F32:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from everyframe.operators.types import F32, MotionField
+from everyframe.operators.types import MotionField
 
 CELL = 8
 MOVING_PX = 0.3  # above the quarter-pixel noise of a still picture
@@ -148,7 +148,7 @@ class OpticalFlow:
         before, self._before = self._before, small
         if before is None or before.shape != small.shape:
             return unknown_field(width, height, self._cell)
-        back: F32 = self._flow.calc(small, before, None)
+        back = self._flow.calc(small, before, np.zeros((*small.shape, 2), np.float32))
         rows, cols = -(-height // self._cell), -(-width // self._cell)
         covered = (cols * self._cell * size[0] / width, rows * self._cell * size[1] / height)
         xs = (np.arange(cols, dtype=np.float32) + 0.5) * np.float32(covered[0] / cols) - 0.5

@@ -10,21 +10,16 @@ import math
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
 from everyframe.policies.base import F32, Decision, Observation, PacketFacts
+from everyframe.policies.stray import moving_tracks, stray_motion
 
-Bool = NDArray[np.bool_]
-
-MOVING_PX = 0.5  # a step above quarter-pixel noise
 DRIFT, ALARM, WAKE = 0.6, 16.0, 1.0  # of the cumulative sums (Page, 1954) that tell lasting change from outliers
 MOST_EXCESS = 3.0  # spreads that one frame or packet may add to them
 MOST_CAUTION = 4.0
 WINDOW = 256
 LEAST_SPREAD = 0.15  # of a logarithm: within 15 % is usual on any camera
 SMALLEST = 1.5  # cells that move as one: a thing worth a look
-FASTEST_PX = 4.0  # a faster cell counts as this fast
-REACH = 5  # cells; stray motion is summed over windows of this side
 DROWSY = 12  # still frames before packets are skipped
 LEARNING = 16  # packets of a kind, or frames, before "usual" means anything
 IDLE_PACE = 0.05  # how fast the clock of looks runs while nothing moves
@@ -74,7 +69,7 @@ class Motion:
     def reset(self, seed: int) -> None:
         self._sizes: dict[str, Normal] = {}
         self._stray = Normal()
-        self._nuisance: F32 | None = None
+        self._restless: F32 | None = None
         self._interval = FIRST
         self._clock = 0.0
         self._alarm = 0.0  # cumulative sum of stray motion
@@ -109,7 +104,8 @@ class Motion:
 
     def choose(self, observation: Observation) -> Decision:
         self._take_result(observation)
-        self._settle(self._stray_cells(observation), self._count_moving(observation))
+        moving = moving_tracks(observation.motion, observation.boxes, observation.scores, observation.cell)
+        self._settle(self._stray_cells(observation), moving)
         if self._clock >= self._interval or self._slept >= LONGEST_SLEEP:
             reason = "longest interval"
         elif self._alarm > ALARM * self._patience * self._caution:
@@ -158,53 +154,9 @@ class Motion:
         self._clock += 1.0 if stirring or self._stray.count < LEARNING else max(IDLE_PACE, self._doubt)
 
     def _stray_cells(self, observation: Observation) -> float:
-        """The strongest common motion outside of all tracks, in cells at full speed; cells that often move count less."""
         known = observation.known
         if not known.any():
             return 0.0
-        motion = observation.motion - np.median(observation.motion[known], axis=0)
-        speed = np.abs(motion).max(-1)
-        active = clustered(speed > MOVING_PX)
-        if self._nuisance is None or self._nuisance.shape != active.shape:
-            self._nuisance = np.zeros(active.shape, np.float32)
-        weight = np.clip(1 - 4 * self._nuisance, 0, 1) * active / FASTEST_PX
-        self._nuisance += np.float32(0.01) * (active - self._nuisance)
-        weight[covered(observation.boxes, active.shape, observation.cell)] = 0
-        if not weight.any():
-            return 0.0
-        return strongest(np.clip(motion, -FASTEST_PX, FASTEST_PX) * weight[..., None], REACH)
-
-    def _count_moving(self, observation: Observation) -> int:
-        """Tracks that move themselves."""
-        count = 0
-        for x1, y1, x2, y2 in (observation.boxes[observation.scores > 0] / observation.cell).tolist():
-            cells = observation.motion[max(int(y1), 0) : int(y2) + 1, max(int(x1), 0) : int(x2) + 1]
-            if cells.size and (np.abs(cells).sum(-1) > MOVING_PX).mean() > 0.15:
-                count += 1
-        return count
-
-
-def clustered(active: Bool) -> Bool:
-    """Cells of `active` (rows, cols) with at least three others beside them: single vectors are noise."""
-    padded = np.pad(active, 1).astype(np.int8)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    around = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-    out: Bool = active & (around >= 4)
-    return out
-
-
-def strongest(motion: F32, reach: int) -> float:
-    """Largest length of the sum of `motion` (rows, cols, 2) over any window of reach x reach cells."""
-    pad = reach // 2
-    total = np.pad(motion, ((pad + 1, pad), (pad + 1, pad), (0, 0))).cumsum(0).cumsum(1)
-    sums = total[reach:, reach:] - total[:-reach, reach:] - total[reach:, :-reach] + total[:-reach, :-reach]
-    return float(np.sqrt((sums**2).sum(-1).max()))
-
-
-def covered(boxes: F32, shape: tuple[int, ...], cell: int) -> Bool:
-    """Cells (rows, cols) that lie in a box (n, 4) in pixels or up to a quarter of its size beside it."""
-    mask = np.zeros(shape, np.bool_)
-    for x1, y1, x2, y2 in (boxes / cell).tolist():
-        dx, dy = 0.25 * (x2 - x1) + 1, 0.25 * (y2 - y1) + 1
-        mask[max(int(y1 - dy), 0) : max(int(y2 + dy) + 1, 0), max(int(x1 - dx), 0) : max(int(x2 + dx) + 1, 0)] = True
-    return mask
+        if self._restless is None or self._restless.shape != known.shape:
+            self._restless = np.zeros(known.shape, np.float32)
+        return stray_motion(observation.motion, known, observation.boxes, observation.cell, self._restless)
