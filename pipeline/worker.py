@@ -18,6 +18,7 @@ from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.interval import Interval, Labelled
+from everyframe.pipeline.linked import LinkedFrames
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Frame, FrameLabels, Packet
 from everyframe.pipeline.report import Reporter
@@ -59,6 +60,9 @@ class StreamWorker:
         self._index = 0
         self._looked_at = -NEVER
         self._interval = Interval(self._keeper, self._detect, self._policy.look_back, settings.conf)
+        self._linked: LinkedFrames | None = None
+        if settings.mode == "lookahead" and self._policy.keys_only:
+            self._linked = LinkedFrames(source.info, groups, wanted, settings.conf)
         self._agreement = float("nan")
         self._is_over = False
 
@@ -203,6 +207,9 @@ class StreamWorker:
         else:
             origin = Origin.PROPAGATED
         record = self._record(item, decision, origin)
+        if self._linked is not None:
+            self._linked.add(replace(record, cost_ms=self._meter.take()))
+            return []
         if causal:
             return [replace(record, objects=self._report(objects), cost_ms=self._meter.take())]
         self._interval.add(replace(record, cost_ms=self._meter.take()), item.field, item.slot.frame)
@@ -211,6 +218,8 @@ class StreamWorker:
     def _look(self, item: FieldSlot, frame: Frame, decision: Decision) -> list[FrameLabels]:
         """The CNN sees the frame; in lookahead mode the frames since the last look get their labels now."""
         detections = self._detect(frame)
+        if self._linked is not None:
+            return self._link(item, frame, decision, detections)
         with self._meter.step("track"):
             if self._looked_at >= 0:
                 self._agreement = self._keeper.agreement(detections)
@@ -218,6 +227,17 @@ class StreamWorker:
             record = replace(self._record(item, decision, Origin.DETECTED, age=0), objects=self._report(found))
         self._looked_at = self._index
         return [*ready, replace(record, cost_ms=self._meter.take())]
+
+    def _link(
+        self, item: FieldSlot, frame: Frame, decision: Decision, detections: Objects
+    ) -> list[FrameLabels]:
+        assert self._linked is not None
+        with self._meter.step("convert"):
+            picture = frame.picture()
+        with self._meter.step("track"):
+            record = self._record(item, decision, Origin.DETECTED, age=0)
+            self._looked_at = self._index
+            return self._reported(self._linked.look(record, detections, picture))
 
     def _detect(self, frame: Frame) -> Objects:
         with self._meter.step("convert"):
@@ -240,6 +260,8 @@ class StreamWorker:
 
     def _release(self) -> list[FrameLabels]:
         """Labels waiting frames from the last look alone: no further one will come."""
+        if self._linked is not None:
+            return self._reported(self._linked.finish())
         return self._reported(self._interval.release(self._source.info.width, self._source.info.height))
 
     def _reported(self, labelled: list[Labelled]) -> list[FrameLabels]:
@@ -251,6 +273,10 @@ class StreamWorker:
         frame = item.slot.frame
         if frame is None:
             return self._release()
+        if self._linked is not None:
+            *ready, last = [*self._look(item, frame, Decision("detect", "lead-out")), *self._release()]
+            self.last = last.objects
+            return ready
         detections = self._detect(frame)
         with self._meter.step("track"):
             ready, found = self._take_in(detections, item.field, frame)

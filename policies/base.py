@@ -74,6 +74,7 @@ class Policy(Protocol):
 
     name: str
     look_back: float
+    keys_only: bool
 
     def reset(self, seed: int) -> None: ...
 

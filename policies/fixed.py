@@ -12,6 +12,7 @@ class Dense:
 
     name = "dense"
     look_back = 0.0
+    keys_only = False
 
     def reset(self, seed: int) -> None:
         pass
@@ -27,6 +28,7 @@ class Stride:
     """The CNN on every `every`-th frame, motion vectors between."""
 
     look_back = 0.0
+    keys_only = False
 
     def __init__(self, every: int) -> None:
         self.name = f"stride:{every}"
@@ -49,6 +51,7 @@ class IFrames:
 
     name = "iframes"
     look_back = 0.0
+    keys_only = True
 
     def reset(self, seed: int) -> None:
         pass
@@ -66,6 +69,7 @@ class Random:
     """The CNN on each frame with probability `share`, seeded."""
 
     look_back = 0.0
+    keys_only = False
 
     def __init__(self, share: float) -> None:
         self.name = f"random:{share:g}"

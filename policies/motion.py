@@ -62,6 +62,7 @@ class Motion:
 
     name = "motion"
     look_back = 18.0
+    keys_only = False
 
     def __init__(self) -> None:
         self.reset(0)

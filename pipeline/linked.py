@@ -1,0 +1,65 @@
+"""Lookahead labels of streams of which only key frames are decoded: detections linked into paths, no motion vectors."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+
+from everyframe.operators import appearance
+from everyframe.operators.paths import PathLinker
+from everyframe.operators.spans import Interval, interpolate
+from everyframe.operators.types import I32, NO_TRACK, U8, Objects, Origin
+from everyframe.pipeline.interval import Labelled
+from everyframe.pipeline.records import FrameLabels, SourceInfo
+
+_UNLINKED = 1 << 30  # ids of objects that no path holds count on from here
+
+
+class LinkedFrames:
+    """Owns the frames that wait until the linker is sure of the key frames around them: two looks more."""
+
+    def __init__(self, info: SourceInfo, groups: I32, class_ids: I32, conf: float) -> None:
+        self._linker = PathLinker(info.width, info.height, float(info.rate), groups)
+        self._class_ids = class_ids
+        self._conf = conf
+        self._records: deque[FrameLabels] = deque()
+        self._looks: dict[int, Objects] = {}
+        self._unlinked = _UNLINKED
+        self._frames = 0
+
+    def add(self, record: FrameLabels) -> None:
+        """A frame that the detector does not see."""
+        self._records.append(replace(record, origin=Origin.INTERPOLATED))
+        self._frames = record.frame_index + 1
+
+    def look(self, record: FrameLabels, detections: Objects, picture: U8) -> list[Labelled]:
+        """A key frame with what the detector found; returns the frames that are settled by it."""
+        if len(self._class_ids):
+            detections = detections[np.isin(detections.class_id, self._class_ids)]
+        self._records.append(record)
+        self._frames = record.frame_index + 1
+        self._looks[record.frame_index] = detections
+        looks = appearance.look(picture, detections.xyxy)
+        return self._settle(self._linker.push(record.frame_index, detections, looks))
+
+    def finish(self) -> list[Labelled]:
+        """The stream has ended: labels all frames that wait."""
+        return self._settle(self._linker.finish(self._frames)) if self._looks else []
+
+    def _settle(self, intervals: list[Interval]) -> list[Labelled]:
+        labelled: list[Labelled] = []
+        for interval in intervals:
+            if interval.first >= 0:
+                found = self._looks.pop(interval.first)
+                labelled.append((self._records.popleft(), self._named(found, interval.tracks)))
+            labelled += [(self._records.popleft(), objects) for objects in interpolate(interval, self._conf)]
+        return labelled
+
+    def _named(self, found: Objects, tracks: I32) -> Objects:
+        ids = tracks.astype(np.int32)
+        alone = np.flatnonzero(ids == NO_TRACK)
+        ids[alone] = np.arange(self._unlinked, self._unlinked + len(alone))
+        self._unlinked += len(alone)
+        return replace(found, track_id=ids)
