@@ -70,10 +70,10 @@ def field_from_vectors(
 
 @njit(cache=True, nogil=True)
 def _project(vectors, distance, back, cell, moving, motion, known):  # type: ignore[no-untyped-def]
-    """Fills cells of a frame that do not move with the vectors of a later picture that spans it.
+    """Completes the motion of a frame with the vectors of a later picture that spans it.
 
     A block of the later picture (list 0, `distance` frame steps long) is followed `back` steps along its own vector;
-    where it passes, cells slower than `moving` pixels take its motion. Temporal direct prediction (H.264, 8.4.1.2.3)
+    where it passes, cells slower than `moving` pixels take its motion, others the mean of both. Temporal direct prediction (H.264, 8.4.1.2.3)
     assumes the same straight path. motion and known are written.
     """
     rows, cols = known.shape
@@ -97,14 +97,14 @@ def _project(vectors, distance, back, cell, moving, motion, known):  # type: ign
         r1 = min(int(np.floor((y + v["h"] / 2) / cell + 0.5)), rows)
         for r in range(r0, r1):
             for c in range(c0, c1):
-                if still[r, c]:
-                    motion[r, c, 0] = -mx
-                    motion[r, c, 1] = -my
-                    known[r, c] = True
+                own = 0.0 if still[r, c] else 0.5
+                motion[r, c, 0] = own * motion[r, c, 0] - (1 - own) * mx
+                motion[r, c, 1] = own * motion[r, c, 1] - (1 - own) * my
+                known[r, c] = True
 
 
 def add_spanning(field: MotionField, vectors: np.ndarray, distance: float, back: float) -> MotionField:
-    """`field` with still cells filled from a later picture's list-0 vectors that span it.
+    """`field` completed from a later picture's list-0 vectors that span it.
 
     B pictures are quantised coarsely and code much as "skip", which loses a part of small motion; the next I or P
     picture has it. distance: frame steps from that picture to its reference; back: from it to this field's picture.
