@@ -9,9 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from everyframe.operators.base import Detector, Operator
-from everyframe.operators.hold import Hold
-from everyframe.operators.propagate import Propagate
+from everyframe.operators.base import Detector
+from everyframe.operators.registry import make_operator
 from everyframe.operators.types import MotionField, Objects, Origin, View
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
@@ -55,7 +54,8 @@ class StreamWorker:
         groups, wanted = class_tables(detector, settings.classes)
         self._keeper = TrackKeeper(groups, settings.conf)
         self._report = Reporter(settings.conf, wanted)
-        self._rungs: dict[str, Operator] = {op.name: op for op in (Hold(), Propagate())}
+        self._hold = make_operator("hold", detector)
+        self._propagate = make_operator("propagate", detector)
         self._meter = Meter()
         self._index = 0
         self._looked_at = -NEVER
@@ -163,7 +163,7 @@ class StreamWorker:
             self._interval.catch_up(pts, motion)
 
     def _move(self, view: View) -> None:
-        objects = self._rungs["propagate"].apply(view, self._keeper.state.objects)
+        objects = self._propagate.apply(view, self._keeper.state.objects)
         self._keeper.state = self._keeper.state.moved(objects)
 
     def _decide(self, item: FieldSlot) -> Decision:
@@ -202,7 +202,7 @@ class StreamWorker:
         causal = self._settings.mode == "causal"
         objects = self._keeper.state.objects
         if decision.rung == "hold":
-            objects = self._rungs["hold"].apply(View(0, 0), objects)
+            objects = self._hold.apply(View(0, 0), objects)
             origin = Origin.HELD if causal else Origin.INTERPOLATED
         else:
             origin = Origin.PROPAGATED

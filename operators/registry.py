@@ -1,0 +1,22 @@
+"""The table of operators: every rung by its name, and what it needs. Policies name rungs, they don't know them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from everyframe.operators.base import Detector, Operator
+from everyframe.operators.detect import Detect
+from everyframe.operators.hold import Hold
+from everyframe.operators.propagate import Propagate
+
+OPERATORS: dict[str, Callable[[Detector], Operator]] = {
+    "hold": lambda detector: Hold(),
+    "propagate": lambda detector: Propagate(),
+    "detect": Detect,
+}
+"""In the order of rising cost. Each is made from the stream's detector, which the cheap ones leave alone."""
+
+
+def make_operator(name: str, detector: Detector) -> Operator:
+    """The operator of that name. Raises KeyError where there is none."""
+    return OPERATORS[name](detector)
