@@ -20,12 +20,12 @@ MOST_CAUTION = 4.0
 WINDOW = 256
 LEAST_SPREAD = 0.15  # of a logarithm: within 15 % is usual on any camera
 SMALLEST = 1.5  # cells that move as one: a thing worth a look
-DROWSY = 12  # still frames before packets are skipped
+DROWSY = 8  # still frames before packets are skipped
 LEARNING = 16  # packets of a kind, or frames, before "usual" means anything
 IDLE_PACE = 0.05  # how fast the clock of looks runs while nothing moves
-SHORTEST, FIRST, LONGEST = 6.0, 8.0, 60.0  # frames in motion between looks
+SHORTEST, FIRST, LONGEST = 12.0, 8.0, 90.0  # frames in motion between looks
 LONGEST_SLEEP = 300  # packets
-PROVEN = 2  # events that packet sizes announced, before they are trusted to wake
+PROVEN = 3  # events that packet sizes announced, before they are trusted to wake
 
 
 class Normal:
@@ -61,7 +61,7 @@ class Motion:
     """
 
     name = "motion"
-    look_back = 18.0
+    look_back = 14.0
     keys_only = False
 
     def __init__(self) -> None:
