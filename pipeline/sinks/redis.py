@@ -198,7 +198,9 @@ class RedisSink:
 def list_sources(connection: Connection) -> list[str]:
     """Keys of all label streams of a server, sorted."""
     client = connection.client
-    keys = connection.do(lambda: list(client.scan_iter("everyframe:*:labels", count=1000)), "looking for streams")
+    keys = connection.do(
+        lambda: list(client.scan_iter("everyframe:*:labels", count=1000, _type="stream")), "looking for streams"
+    )
     return sorted(key.decode() for key in keys)
 
 
