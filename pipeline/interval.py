@@ -10,9 +10,9 @@ from everyframe.pipeline import lookahead
 from everyframe.pipeline.records import Frame, FrameLabels
 from everyframe.pipeline.tracks import TrackKeeper, TrackState
 
-MOST_PICTURE_BYTES = 96 << 20
+MOST_PICTURE_BYTES = 32 << 20
 LEAST_STEPS = 3  # frame steps; a shorter interval is not looked into again
-LEAST_USUAL = 1.6  # objects; on emptier streams a change counts as on this one
+LEAST_USUAL = 1.2  # objects; on emptier streams a change counts as on this one
 
 
 @dataclass(frozen=True, slots=True)
