@@ -57,6 +57,13 @@ class FieldBuilder:
             self._flow = OpticalFlow()
         self._duration = max(1.0, float(1 / (self.info.rate * self.info.time_base)))
 
+    @property
+    def note(self) -> str | None:
+        """What the user should know of where motion comes from, None where it is the usual way."""
+        if self._flow is None:
+            return None
+        return f"{self.info.codec} exports no motion vectors: motion comes from DIS optical flow."
+
     def push(self, slot: Slot) -> list[FieldSlot]:
         self._held.append((slot, self._count))
         self._count += 1

@@ -94,8 +94,8 @@ class StreamWorker:
         self.stats.total_cpu_ms += (time.process_time() - start) * 1e3
         self.stats.cpu_ms = dict(self._meter.total)
         self.stats.decoded = self._decoder.decoded
-        if self._source.info.decode_all and self._source.info.decode_all not in self.stats.notes:
-            self.stats.notes.append(self._source.info.decode_all)
+        notes = (self._source.info.decode_all, self._fields.note)
+        self.stats.notes += [note for note in notes if note and note not in self.stats.notes]
 
     def _records(self) -> Iterator[FrameLabels]:
         broken: SourceBroken | None = None

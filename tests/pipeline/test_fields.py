@@ -73,3 +73,11 @@ def test_a_changing_picture_size_changes_the_field(tmp_path):
     large = make_clip(tmp_path / "b.264", frames=6, width=96, height=64)
     items = fields_of(join(tmp_path / "both.264", [small, large]))
     assert [item.field.width for item in items] == [64] * 6 + [96] * 6
+
+
+def test_codecs_without_vectors_fall_back_on_optical_flow_and_say_so(tmp_path):
+    path = make_clip(tmp_path / "clip.mkv", frames=8, width=128, height=96, codec="libx265")
+    with FileSource(str(path)) as source:
+        assert "optical flow" in FieldBuilder(source.info).note
+    items = fields_of(path)
+    assert len(items) == 8 and all(item.field.known.all() for item in items[1:])
