@@ -56,7 +56,11 @@ def test_every_frame_is_settled_once_and_in_order(start, tail, looks):
     out, _ = run([walker(i) for i in range(looks)], start, tail)
     assert [r.frame_index for r, _ in out] == list(range(start + (looks - 1) * GAP + 1 + tail))
     for r, objects in out:
-        is_key = r.frame_index >= start and (r.frame_index - start) % GAP == 0 and r.frame_index <= start + (looks - 1) * GAP
+        is_key = (
+            r.frame_index >= start
+            and (r.frame_index - start) % GAP == 0
+            and r.frame_index <= start + (looks - 1) * GAP
+        )
         assert r.origin == (Origin.DETECTED if is_key else Origin.INTERPOLATED)
         assert np.isfinite(objects.xyxy).all()
 

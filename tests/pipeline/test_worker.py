@@ -88,8 +88,7 @@ def test_shards_join_frames_and_names(data_dir):
 
 
 def test_a_break_in_the_middle_keeps_what_came_before(data_dir, tmp_path):
-    whole = (data_dir / "street" / "street.mp4").read_bytes()
-    remuxed, cut = tmp_path / "street.ts", tmp_path / "cut.mkv"
+    cut = tmp_path / "cut.mkv"
     with av.open(str(data_dir / "street" / "street.mp4")) as source, av.open(str(cut), "w") as sink:
         stream = sink.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):
@@ -98,7 +97,6 @@ def test_a_break_in_the_middle_keeps_what_came_before(data_dir, tmp_path):
                 sink.mux(packet)
     data = cut.read_bytes()
     cut.write_bytes(data[: len(data) // 3])
-    assert whole and not remuxed.exists()
     labels, finished = label(cut, policy="stride:20")
     assert isinstance(finished.error, SourceBroken)
     assert 100 < len(labels) < 500
