@@ -46,7 +46,9 @@ class LinkedFrames:
 
     def finish(self) -> list[Labelled]:
         """The stream has ended: labels all frames that wait."""
-        return self._settle(self._linker.finish(self._frames)) if self._looks else []
+        if self._looks:
+            return self._settle(self._linker.finish(self._frames))
+        return [(replace(record, origin=Origin.HELD), Objects.empty()) for record in self._records]
 
     def _settle(self, intervals: list[Interval]) -> list[Labelled]:
         labelled: list[Labelled] = []

@@ -102,10 +102,11 @@ def test_looks_that_find_nothing_label_nothing():
     assert len(out) == 36 and all(len(o) == 0 for _, o in out)
 
 
-def test_a_stream_without_a_look_has_no_labels():
+def test_a_stream_without_a_look_has_records_without_objects():
     frames = LinkedFrames(info(), GROUPS, EVERY, 0.45)
     frames.add(record(0, Origin.PROPAGATED))
-    assert frames.finish() == []
+    ((held, objects),) = frames.finish()
+    assert held.frame_index == 0 and held.origin == Origin.HELD and len(objects) == 0
 
 
 def test_equal_streams_give_equal_labels():
