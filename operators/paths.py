@@ -87,6 +87,12 @@ class PathLinker:
 
     def finish(self, frames: int) -> list[Interval]:
         """Ends the stream of `frames` frames: the remaining intervals, up to the last frame."""
+        return self.so_far(frames)
+
+    def so_far(self, frames: int) -> list[Interval]:
+        """All intervals that are not given yet, without waiting for key frames to come; the last one runs on to
+        `frames`. Later key frames go on with the same tracks, and the next interval begins at the last key frame
+        again."""
         if not self._nodes:
             return []
         done = self._give(0)

@@ -81,7 +81,10 @@ class Interval:
 
 
 def interpolate(interval: Interval, least: float = 0.0) -> list[Objects]:
-    """Objects scored `least` or more of each frame first + 1 .. last - 1, in order; origin interpolated."""
+    """Objects scored `least` or more of each frame first + 1 .. last - 1, in order.
+
+    Origin interpolated where both key frames show the object, held where one does.
+    """
     if len(interval) == 0:
         return []
     c = interval.curves
@@ -94,7 +97,7 @@ def interpolate(interval: Interval, least: float = 0.0) -> list[Objects]:
     out = []
     for k in range(len(frames)):
         at = np.flatnonzero(alive[k])
-        origin = np.full(len(at), Origin.INTERPOLATED, np.uint8)
+        origin = np.where(at < len(interval.pairs), Origin.INTERPOLATED, Origin.HELD).astype(np.uint8)
         out.append(Objects(boxes[k, at], scores[k, at], c.class_id[at], c.track_id[at], origin))
     return out
 

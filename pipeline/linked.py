@@ -31,7 +31,7 @@ class LinkedFrames:
 
     def add(self, record: FrameLabels) -> None:
         """A frame that the detector does not see."""
-        self._records.append(replace(record, origin=Origin.INTERPOLATED))
+        self._records.append(record)
         self._frames = record.frame_index + 1
 
     def look(self, record: FrameLabels, detections: Objects, picture: U8) -> list[Labelled]:
@@ -44,19 +44,31 @@ class LinkedFrames:
         looks = appearance.look(picture, detections.xyxy)
         return self._settle(self._linker.push(record.frame_index, detections, looks))
 
+    @property
+    def waiting(self) -> int:
+        """How many frames wait."""
+        return len(self._records)
+
     def finish(self) -> list[Labelled]:
-        """The stream has ended: labels all frames that wait."""
-        if self._looks:
-            return self._settle(self._linker.finish(self._frames))
-        return [(replace(record, origin=Origin.HELD), Objects.empty()) for record in self._records]
+        """Labels all frames that wait from what is known: the stream has ended, or too many wait.
+
+        More frames may follow; the tracks go on.
+        """
+        labelled = self._settle(self._linker.so_far(self._frames))
+        unseen, self._records = self._records, deque()
+        return labelled + [(replace(record, origin=Origin.HELD), Objects.empty()) for record in unseen]
 
     def _settle(self, intervals: list[Interval]) -> list[Labelled]:
         labelled: list[Labelled] = []
         for interval in intervals:
-            if interval.first >= 0:
+            if interval.first in self._looks:
                 found = self._looks.pop(interval.first)
                 labelled.append((self._records.popleft(), self._named(found, interval.tracks)))
-            labelled += [(self._records.popleft(), objects) for objects in interpolate(interval, self._conf)]
+            is_closed = interval.first >= 0 and interval.last in self._looks
+            origin = Origin.INTERPOLATED if is_closed else Origin.HELD
+            for index, objects in enumerate(interpolate(interval, self._conf), interval.first + 1):
+                if self._records and self._records[0].frame_index == index:  # else it has left before
+                    labelled.append((replace(self._records.popleft(), origin=origin), objects))
         return labelled
 
     def _named(self, found: Objects, tracks: I32) -> Objects:

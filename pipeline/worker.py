@@ -61,7 +61,8 @@ class StreamWorker:
         self._looked_at = -NEVER
         self._interval = Interval(self._keeper, self._detect, self._policy.look_back, settings.conf)
         self._linked: LinkedFrames | None = None
-        if settings.mode == "lookahead" and self._policy.keys_only:
+        skips = self._policy.keys_only and source.info.decode_all is None
+        if settings.mode == "lookahead" and skips:
             self._linked = LinkedFrames(source.info, groups, wanted, settings.conf)
         self._agreement = float("nan")
         self._is_over = False
@@ -209,7 +210,7 @@ class StreamWorker:
         record = self._record(item, decision, origin)
         if self._linked is not None:
             self._linked.add(replace(record, cost_ms=self._meter.take()))
-            return []
+            return self._release() if self._linked.waiting > MOST_WAITING else []
         if causal:
             return [replace(record, objects=self._report(objects), cost_ms=self._meter.take())]
         self._interval.add(replace(record, cost_ms=self._meter.take()), item.field, item.slot.frame)

@@ -193,7 +193,7 @@ class TestPaths:
             labels = interpolate(interval)
             assert len(labels) == len(interval)
             for objects in labels:
-                assert (objects.origin == Origin.INTERPOLATED).all() and (objects.track_id >= 0).all()
+                assert np.isin(objects.origin, (Origin.INTERPOLATED, Origin.HELD)).all() and (objects.track_id >= 0).all()
                 assert len(set(objects.track_id.tolist())) == len(objects)
                 assert (objects.xyxy[:, 2:] > objects.xyxy[:, :2]).all()
                 assert (objects.xyxy >= 0).all() and (objects.xyxy[:, 2:] <= (WIDTH, HEIGHT)).all()

@@ -61,7 +61,11 @@ def test_every_frame_is_settled_once_and_in_order(start, tail, looks):
             and (r.frame_index - start) % GAP == 0
             and r.frame_index <= start + (looks - 1) * GAP
         )
-        assert r.origin == (Origin.DETECTED if is_key else Origin.INTERPOLATED)
+        lies_between = start < r.frame_index < start + (looks - 1) * GAP
+        between = Origin.INTERPOLATED if lies_between else Origin.HELD
+        assert r.origin == (Origin.DETECTED if is_key else between)
+        if not is_key:
+            assert (objects.origin == between).all()
         assert np.isfinite(objects.xyxy).all()
 
 
@@ -107,6 +111,24 @@ def test_a_stream_without_a_look_has_records_without_objects():
     frames.add(record(0, Origin.PROPAGATED))
     ((held, objects),) = frames.finish()
     assert held.frame_index == 0 and held.origin == Origin.HELD and len(objects) == 0
+
+
+def test_frames_that_waited_too_long_leave_early_and_the_tracks_go_on():
+    frames = LinkedFrames(info(), GROUPS, EVERY, 0.45)
+    out = []
+    for index in range(5 * GAP + 4):
+        if index % GAP == 3:
+            out += frames.look(record(index, Origin.DETECTED), walker(index // GAP), PICTURE)
+        else:
+            frames.add(record(index, Origin.PROPAGATED))
+        if index in (1, 26, 27):
+            out += frames.finish()
+            assert frames.waiting == 0 and frames.finish() == []
+    out += frames.finish()
+    assert [r.frame_index for r, _ in out] == list(range(5 * GAP + 4))
+    assert {t for _, o in out for t in o.track_id.tolist()} == {0}
+    origins = {r.frame_index: r.origin for r, _ in out}
+    assert origins[26] == origins[27] == Origin.HELD and origins[28] == Origin.INTERPOLATED
 
 
 def test_equal_streams_give_equal_labels():
