@@ -22,9 +22,7 @@ from everyframe.pipeline.worker import StreamWorker
 class LocalEngine:
     """Satisfies `engines.base.Engine`. detector: used for every source in place of the one the settings name."""
 
-    def __init__(
-        self, detector: Detector | None = None, frames_per_shard: int = FRAMES_PER_SHARD
-    ) -> None:
+    def __init__(self, detector: Detector | None = None, frames_per_shard: int = FRAMES_PER_SHARD) -> None:
         self._given = detector
         self._frames_per_shard = frames_per_shard
         self._loaded: dict[tuple[ModelSettings, int, int], Detector] = {}

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import shutil
 import signal
+import socket
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,7 +25,7 @@ from everyframe.operators.base import Detector
 from everyframe.operators.types import Objects
 from everyframe.pipeline.costs import choose_runtime, open_detector
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
-from everyframe.pipeline.errors import EngineError, EveryframeError
+from everyframe.pipeline.errors import EngineError, EveryframeError, mask_secrets
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -36,8 +40,15 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_enable_metrics_collection": "0",
 }
+_ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster of machines: Ray's processes bind to 127.0.0.1, also on Linux
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
+"""For a cluster on this machine alone: out of reach of the network, and of other users of the machine."""
 OBJECT_STORE_BYTES = 256 << 20
 RETRIES = 3
+KNOCK_S = 5.0
 CHUNK_FRAMES = 64
 
 
@@ -45,13 +56,14 @@ CHUNK_FRAMES = 64
 class ShardResult:
     """What an actor answers. labels count frames and tracks from the shard's start; last as `StreamWorker.last`.
 
-    error: why the shard ended early; the records before are whole.
+    error: why the shard ended early; the records before are whole. is_open: the file and the detector could be opened.
     """
 
     labels: list[FrameLabels]
     last: Objects | None
     stats: RunStats
     error: EveryframeError | None
+    is_open: bool
 
 
 class ShardActor:
@@ -79,8 +91,8 @@ class ShardActor:
         except EveryframeError as e:
             error = e
         if worker is None:
-            return ShardResult(labels, None, RunStats(), error)
-        return ShardResult(labels, worker.last, worker.stats, error)
+            return ShardResult(labels, None, RunStats(), error, False)
+        return ShardResult(labels, worker.last, worker.stats, error, True)
 
     def _detector(self, settings: ModelSettings, info: SourceInfo) -> Detector:
         key = (settings, info.width, info.height)
@@ -92,46 +104,63 @@ class ShardActor:
 
 @dataclass(slots=True)
 class _Job:
-    """A source's plan in the driver. broken: why it has no shards to run."""
+    """A source in the driver. error: why no more of its shards are run."""
 
     number: int
     path: str
-    shards: list[Shard]
     settings: LabelSettings
     info: SourceInfo | None = None
-    broken: EveryframeError | None = None
+    error: EveryframeError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A shard that waits for its turn to be delivered. answer: Ray's promise of a ShardResult; None: nothing to run."""
+
+    job: _Job
+    answer: Any
+    is_last: bool
 
 
 class RayEngine:
-    """Satisfies `engines.base.Engine`. workers: actors, by default one for each CPU. address: of a Ray cluster that
-    runs already; None starts one on this machine, for this run only."""
+    """Satisfies `engines.base.Engine`. workers: actors at most, by default one for each CPU. address: of a Ray cluster
+    that runs already; None starts one on this machine, for this run only."""
 
     def __init__(
         self, workers: int | None = None, address: str | None = None, frames_per_shard: int = FRAMES_PER_SHARD
     ) -> None:
-        self._workers = workers
+        self._workers = workers or os.cpu_count() or 1
         self._address = address
         self._frames_per_shard = frames_per_shard
         self._actors: list[Any] = []
         self._is_started = False
+        self._folder: str | None = None
 
     def run(self, paths: Sequence[str], settings: LabelSettings) -> Iterator[Event]:
-        try:
+        jobs = [_open(number, path, settings) for number, path in enumerate(paths)]
+        if any(job.error is None for job in jobs):
             self._start(settings.model.threads)
-            jobs = (self._plan(number, path, settings) for number, path in enumerate(paths))
+        try:
             yield from self._deliver(jobs)
+        except _ray().exceptions.RayTaskError as e:
+            raise EngineError(f"a Ray worker failed: {e.cause!r}; try --engine local.") from e
         except _ray().exceptions.RayError as e:
             raise EngineError(f"Ray failed: {_first_line(e)}; try --engine local.") from e
 
     def close(self) -> None:
-        """Ends the actors, and the cluster if this engine started it."""
+        """Ends the actors, and the cluster and its files if this engine started it."""
         if self._is_started:
-            for actor in self._actors:
-                _ray().kill(actor)
-            self._actors.clear()
+            ray = _ray()
             with _own_signals():
-                _ray().shutdown()
+                if ray.is_initialized():
+                    for actor in self._actors:
+                        ray.kill(actor)
+                ray.shutdown()
+            self._actors.clear()
             self._is_started = False
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     def process_ids(self) -> list[int]:
         """Of the actors' processes, for tests that kill one."""
@@ -139,18 +168,24 @@ class RayEngine:
         return ids
 
     def _start(self, threads: int) -> None:
-        ray = _ray()
-        workers = self._workers or os.cpu_count() or 1
-        os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
         runtime: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.FATAL, "runtime_env": runtime}
+        options: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.FATAL,
+            "runtime_env": runtime,
+        }
         if self._address is None:
+            # short: Ray's sockets lie far below it, and their paths may have 107 bytes
+            self._folder = tempfile.mkdtemp(prefix="ef-ray-", dir="/tmp")
             options |= {
                 "address": "local",
-                "num_cpus": workers,
+                "num_cpus": self._workers,
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "_node_ip_address": "127.0.0.1",
+                "_temp_dir": os.path.join(
+                    self._folder, "r"
+                ),  # Ray opens its folder to all, so ours is around it
             }
         else:
             import everyframe
@@ -158,66 +193,66 @@ class RayEngine:
             options["address"] = self._address
             runtime["py_modules"] = [everyframe]
         try:
-            with _own_signals():
-                ray.init(**options)
+            _knock(self._address)
+            with _environment(_QUIET if self._address else _QUIET | _ALONE), _own_signals():
+                self._is_started = not _ray().is_initialized()
+                _ray().init(**options)
         except (ConnectionError, OSError, RuntimeError, ValueError) as e:
             where = "a local Ray cluster" if self._address is None else f"the Ray cluster at {self._address}"
-            raise EngineError(f"cannot reach {where}: {_first_line(e)}; try --engine local.") from e
-        self._is_started = True
-        make = ray.remote(num_cpus=1, max_restarts=RETRIES, max_task_retries=RETRIES)(ShardActor)
-        self._actors = [make.remote() for _ in range(workers)]
+            raise EngineError(
+                mask_secrets(f"cannot reach {where}: {_first_line(e)}; try --engine local.")
+            ) from e
 
-    def _plan(self, number: int, path: str, settings: LabelSettings) -> _Job:
-        """Opens a source in the driver: its shards, and which runtime every worker is to use for it."""
-        job = _Job(number, path, [], settings)
-        try:
-            with FileSource(path) as source:
-                job.info = source.info
-            job.shards = plan_shards(path, self._frames_per_shard)
-            runtime, precision = choose_runtime(settings.model, job.info.width, job.info.height)
-        except EveryframeError as e:
-            job.broken = e
-            return job
-        job.settings = replace(settings, model=replace(settings.model, runtime=runtime, precision=precision))
-        if settings.limit is not None:
-            job.shards = _within(job.shards, settings.limit)
-        return job
+    def _actor(self) -> Any:
+        make = _ray().remote(num_cpus=1, max_restarts=RETRIES, max_task_retries=RETRIES)(ShardActor)
+        self._actors.append(make.remote())
+        return self._actors[-1]
 
-    def _deliver(self, jobs: Iterator[_Job]) -> Iterator[Event]:
+    def _deliver(self, jobs: list[_Job]) -> Iterator[Event]:
         """Keeps every actor busy, and hands results on in order; a few shards wait at most."""
-        idle = deque(self._actors)
-        waiting: deque[tuple[_Job, Shard | None, Any]] = deque()
+        idle: deque[Any] = deque()
+        waiting: deque[_Part] = deque()
         running: dict[Any, Any] = {}
-        todo = _todo(jobs)
-        open_job: _Delivery | None = None
+        todo = self._todo(jobs)
+        delivery: _Delivery | None = None
         while True:
-            while idle and len(waiting) < 3 * len(self._actors):
+            while (idle or len(self._actors) < self._workers) and len(waiting) < 3 * self._workers:
                 step = next(todo, None)
                 if step is None:
                     break
-                job, shard = step
+                job, shard, is_last = step
                 answer = None
-                if shard is not None and job.broken is None:
-                    actor = idle.popleft()
+                if shard is not None and job.error is None:
+                    actor = idle.popleft() if idle else self._actor()
                     answer = actor.label.remote(os.path.abspath(job.path), shard, job.settings)
                     running[answer] = actor
-                waiting.append((job, shard, answer))
+                waiting.append(_Part(job, answer, is_last))
             if not waiting:
                 return
-            first_answer = waiting[0][2]
-            if first_answer is not None and first_answer in running:
-                ready, _ = _ray().wait(list(running), num_returns=1)
-                for answer in ready:
+            if waiting[0].answer in running:
+                for answer in _ray().wait(list(running), num_returns=1)[0]:
                     idle.append(running.pop(answer))
                 continue
-            job, shard, answer = waiting.popleft()
-            if open_job is None or open_job.job is not job:
-                open_job = _Delivery(job)
-                yield from open_job.begin()
-            if answer is not None:
-                yield from open_job.take(_ray().get(answer))
-            if shard is None or shard is job.shards[-1] or job.broken is not None:
-                yield open_job.end()
+            part = waiting.popleft()
+            if delivery is None or delivery.job is not part.job:
+                delivery = _Delivery(part.job)
+            if part.answer is not None:
+                yield from delivery.take(_ray().get(part.answer))
+            if part.is_last:
+                yield delivery.end()
+
+    def _todo(self, jobs: list[_Job]) -> Iterator[tuple[_Job, Shard | None, bool]]:
+        """Every shard of every job in order, and whether it is the job's last; a job that fails has a last one of None."""
+        for job in jobs:
+            try:
+                shards = plan_shards(job.path, self._frames_per_shard) if job.error is None else []
+            except EveryframeError as e:
+                shards, job.error = [], e
+            shards = _within(shards, job.settings.limit)
+            for shard in shards[:-1]:
+                if job.error is None:
+                    yield job, shard, False
+            yield job, shards[-1] if shards else None, True
 
 
 class _Delivery:
@@ -227,44 +262,49 @@ class _Delivery:
         self.job = job
         self._stitcher = Stitcher()
         self._stats = RunStats()
-        self._error = job.broken
-
-    def begin(self) -> Iterator[Event]:
-        if self._error is None and self.job.info is not None:
-            model = self.job.settings.model
-            yield Started(self.job.number, self.job.info, model.runtime, model.precision)
+        self._is_started = False
 
     def take(self, result: ShardResult) -> Iterator[Event]:
-        if self._error is not None:
+        job, limit = self.job, self.job.settings.limit
+        if job.error is not None:
             return
-        limit = self.job.settings.limit
+        if not self._is_started and result.is_open and job.info is not None:
+            self._is_started = True
+            yield Started(job.number, job.info, job.settings.model.runtime, job.settings.model.precision)
         self._stats.add(result.stats)
         self._stitcher.begin_shard()
         for start in range(0, len(result.labels), CHUNK_FRAMES):
             part = self._stitcher.stitch(result.labels[start : start + CHUNK_FRAMES])
             labels = [record for record in part if limit is None or record.frame_index < limit]
             if labels:
-                yield Chunk(self.job.number, labels)
+                yield Chunk(job.number, labels)
         self._stitcher.end_shard(result.last)
         if limit is not None:
             self._stats.frames = min(self._stats.frames, limit)
-        self._error = result.error
+        job.error = result.error
 
     def end(self) -> Finished:
-        return Finished(self.job.number, self._stats, self._error)
+        return Finished(self.job.number, self._stats, self.job.error)
 
 
-def _todo(jobs: Iterator[_Job]) -> Iterator[tuple[_Job, Shard | None]]:
-    """Every shard of every job in order; None once for a job without shards."""
-    for job in jobs:
-        if not job.shards:
-            yield job, None
-        for shard in job.shards:
-            yield job, shard
+def _open(number: int, path: str, settings: LabelSettings) -> _Job:
+    """Looks at a source in the driver, and decides which runtime every worker is to use for it."""
+    job = _Job(number, path, settings)
+    try:
+        with FileSource(path) as source:
+            job.info = source.info
+        runtime, precision = choose_runtime(settings.model, job.info.width, job.info.height)
+    except EveryframeError as e:
+        job.error = e
+        return job
+    job.settings = replace(settings, model=replace(settings.model, runtime=runtime, precision=precision))
+    return job
 
 
-def _within(shards: list[Shard], limit: int) -> list[Shard]:
+def _within(shards: list[Shard], limit: int | None) -> list[Shard]:
     """The shards that the first `limit` frames lie in."""
+    if limit is None:
+        return shards
     frames = 0
     kept = []
     for shard in shards:
@@ -281,6 +321,25 @@ def _ray() -> Any:
     import ray.exceptions
 
     return ray
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError where nothing answers at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+
+
+@contextmanager
+def _environment(extra: dict[str, str]) -> Iterator[None]:
+    """Sets variables that Ray and the processes it starts read; what the user has set wins."""
+    added = {name: value for name, value in extra.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 @contextmanager
