@@ -2,7 +2,7 @@
 
 As in trackers on motion vectors (Bommes et al., MVmed, 2020) the shift of a box is a robust statistic of the vectors
 inside it. Deviations: the still background between a person's limbs is told from the person by speed, relative to the
-fastest cells of the box; scale follows the divergence of the field where enough cells support it.
+fastest cells of the box. A box keeps its size until the next look.
 """
 
 from __future__ import annotations
