@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from everyframe.operators.types import MotionField
+from everyframe.pipeline.decoder import VECTOR_CODECS
 from everyframe.pipeline.motion import (
     OpticalFlow,
     add_spanning,
@@ -17,7 +18,6 @@ from everyframe.pipeline.motion import (
 from everyframe.pipeline.records import Frame, Slot, SourceInfo
 from everyframe.policies.base import PacketFacts
 
-EXPORTS_VECTORS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video", "h263", "msmpeg4v2", "msmpeg4v3", "flv1"})
 _MOST_HELD = 17  # H.264 reorders at most 16 pictures
 
 
@@ -53,7 +53,7 @@ class FieldBuilder:
     _duration: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.info.codec not in EXPORTS_VECTORS:
+        if self.info.codec not in VECTOR_CODECS:
             self._flow = OpticalFlow()
         self._duration = max(1.0, float(1 / (self.info.rate * self.info.time_base)))
 

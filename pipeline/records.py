@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -103,3 +104,25 @@ class FrameLabels:
         from everyframe.pipeline.interop import to_supervision
 
         return to_supervision(self, names)
+
+
+def record_of(
+    info: SourceInfo, slot: Slot, frame_index: int, origin: Origin, key_age: int, policy: str, reason: str
+) -> FrameLabels:
+    """The record of a slot, still without objects and cost. Without a time of its own, a frame has that of its number."""
+    frame, seconds = slot.frame, slot.facts.time_s
+    return FrameLabels(
+        source=info.name,
+        frame_index=frame_index,
+        pts=slot.pts,
+        time_base=info.time_base,
+        time_s=float(frame_index / info.rate) if math.isnan(seconds) else seconds,
+        width=info.width if frame is None else frame.width,
+        height=info.height if frame is None else frame.height,
+        picture=slot.facts.picture if frame is None else frame.picture_type,
+        origin=origin,
+        key_age=key_age,
+        policy=policy,
+        reason=reason,
+        objects=Objects.empty(),
+    )

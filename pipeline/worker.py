@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +18,7 @@ from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.interval import Interval, Labelled
 from everyframe.pipeline.linked import LinkedFrames
 from everyframe.pipeline.meter import Meter
-from everyframe.pipeline.records import Frame, FrameLabels, Packet
+from everyframe.pipeline.records import Frame, FrameLabels, Packet, record_of
 from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -285,23 +284,9 @@ class StreamWorker:
         return ready
 
     def _record(self, item: FieldSlot, decision: Decision, origin: Origin, age: int | None = None) -> FrameLabels:
-        info, slot = self._source.info, item.slot
-        frame = slot.frame
-        seconds = slot.facts.time_s
-        return FrameLabels(
-            source=info.name,
-            frame_index=self._index,
-            pts=slot.pts,
-            time_base=info.time_base,
-            time_s=float(self._index / info.rate) if math.isnan(seconds) else seconds,
-            width=info.width if frame is None else frame.width,
-            height=info.height if frame is None else frame.height,
-            picture=slot.facts.picture if frame is None else frame.picture_type,
-            origin=origin,
-            key_age=self._index - self._looked_at if age is None else age,
-            policy=self._policy.name,
-            reason=decision.reason,
-            objects=Objects.empty(),
+        key_age = self._index - self._looked_at if age is None else age
+        return record_of(
+            self._source.info, item.slot, self._index, origin, key_age, self._policy.name, decision.reason
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 
 from everyframe.operators.base import Detector
-from everyframe.operators.types import Objects, Origin
+from everyframe.operators.types import Origin
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EveryframeError, SourceBroken, UsageError
@@ -25,7 +24,7 @@ from everyframe.pipeline.peers.bytetrack import load as load_bytetrack
 from everyframe.pipeline.peers.flow import DisFlow
 from everyframe.pipeline.peers.hold import StrideHold
 from everyframe.pipeline.peers.linear import IFramesLinear
-from everyframe.pipeline.records import FrameLabels, Slot, SourceInfo
+from everyframe.pipeline.records import FrameLabels, Slot, SourceInfo, record_of
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.sources.file import FileSource
 
@@ -189,23 +188,11 @@ class _Run:
         return self._ready(labelled)
 
     def _record(self, slot: Slot) -> FrameLabels:
-        info, frame, seconds = self._source.info, slot.frame, slot.facts.time_s
-        return FrameLabels(
-            source=info.name,
-            frame_index=self._index,
-            pts=slot.pts,
-            time_base=info.time_base,
-            time_s=float(self._index / info.rate) if math.isnan(seconds) else seconds,
-            width=info.width if frame is None else frame.width,
-            height=info.height if frame is None else frame.height,
-            picture=slot.facts.picture if frame is None else frame.picture_type,
-            origin=Origin.HELD,
-            key_age=self._index - self._looked_at,
-            policy=self._settings.policy,
-            reason="peer",
-            objects=Objects.empty(),
-            cost_ms=self._meter.take(),
+        key_age = self._index - self._looked_at
+        record = record_of(
+            self._source.info, slot, self._index, Origin.HELD, key_age, self._settings.policy, "peer"
         )
+        return replace(record, cost_ms=self._meter.take())
 
     def _ready(self, labelled: list[Labelled]) -> list[FrameLabels]:
         records, self._waiting = self._waiting[: len(labelled)], self._waiting[len(labelled) :]
