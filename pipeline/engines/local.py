@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 import cv2
 
 from everyframe.operators.base import Detector
-from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EveryframeError
-from everyframe.pipeline.records import SourceInfo
-from everyframe.pipeline.settings import LabelSettings, ModelSettings
+from everyframe.pipeline.loaded import Detectors
+from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, plan_shards
 from everyframe.pipeline.stitch import Stitcher
-from everyframe.pipeline.warm import warm_detector, warm_up
+from everyframe.pipeline.warm import warm_up
 from everyframe.pipeline.worker import StreamWorker
 
 
@@ -23,9 +22,8 @@ class LocalEngine:
     """Satisfies `engines.base.Engine`. detector: used for every source in place of the one the settings name."""
 
     def __init__(self, detector: Detector | None = None, frames_per_shard: int = FRAMES_PER_SHARD) -> None:
-        self._given = detector
         self._frames_per_shard = frames_per_shard
-        self._loaded: dict[tuple[ModelSettings, int, int], Detector] = {}
+        self._detectors = Detectors(detector)
 
     def run(self, paths: Sequence[str], settings: LabelSettings) -> Iterator[Event]:
         warm_up()
@@ -33,7 +31,7 @@ class LocalEngine:
             yield from self._label(number, path, settings)
 
     def close(self) -> None:
-        self._loaded.clear()
+        self._detectors.clear()
 
     def _label(self, number: int, path: str, settings: LabelSettings) -> Iterator[Event]:
         stats = RunStats()
@@ -45,7 +43,7 @@ class LocalEngine:
                 if settings.limit is not None and stats.frames >= settings.limit:
                     break
                 with FileSource(path, shard.start_pts, shard.end_pts) as source:
-                    detector = self._detector(settings.model, source.info)
+                    detector = self._detectors.get(settings, source.info)
                     if shard.index == 0:
                         yield Started(number, source.info, detector.runtime, detector.precision)
                     yield from self._shard(
@@ -69,12 +67,3 @@ class LocalEngine:
             if limit is not None:
                 stats.frames = min(stats.frames, limit)
         stitcher.end_shard(worker.last)
-
-    def _detector(self, settings: ModelSettings, info: SourceInfo) -> Detector:
-        if self._given is not None:
-            return self._given
-        key = (settings, info.width, info.height)
-        if key not in self._loaded:
-            self._loaded[key] = open_detector(settings, info.width, info.height)
-            warm_detector(self._loaded[key], info.width, info.height)
-        return self._loaded[key]

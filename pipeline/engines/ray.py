@@ -21,17 +21,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from everyframe.operators.base import Detector
 from everyframe.operators.types import Objects
-from everyframe.pipeline.costs import choose_runtime, open_detector
+from everyframe.pipeline.costs import choose_runtime
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EngineError, EveryframeError, mask_secrets
+from everyframe.pipeline.loaded import Detectors
 from everyframe.pipeline.records import FrameLabels, SourceInfo
-from everyframe.pipeline.settings import LabelSettings, ModelSettings
+from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, Shard, plan_shards
 from everyframe.pipeline.stitch import Stitcher
-from everyframe.pipeline.warm import warm_detector, warm_up
+from everyframe.pipeline.warm import warm_up
 from everyframe.pipeline.worker import StreamWorker
 
 _QUIET = {
@@ -70,7 +70,7 @@ class ShardActor:
     """Runs on a Ray worker: labels shards, keeping the detector between them."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[ModelSettings, int, int], Detector] = {}
+        self._detectors = Detectors()
         warm_up()
 
     def process_id(self) -> int:
@@ -85,7 +85,7 @@ class ShardActor:
         error: EveryframeError | None = None
         try:
             with FileSource(path, shard.start_pts, shard.end_pts) as source:
-                worker = StreamWorker(source, self._detector(settings.model, source.info), settings)
+                worker = StreamWorker(source, self._detectors.get(settings, source.info), settings)
                 for chunk in worker.chunks():
                     labels += chunk
         except EveryframeError as e:
@@ -93,13 +93,6 @@ class ShardActor:
         if worker is None:
             return ShardResult(labels, None, RunStats(), error, False)
         return ShardResult(labels, worker.last, worker.stats, error, True)
-
-    def _detector(self, settings: ModelSettings, info: SourceInfo) -> Detector:
-        key = (settings, info.width, info.height)
-        if key not in self._loaded:
-            self._loaded[key] = open_detector(settings, info.width, info.height)
-            warm_detector(self._loaded[key], info.width, info.height)
-        return self._loaded[key]
 
 
 @dataclass(slots=True)

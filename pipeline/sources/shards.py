@@ -68,8 +68,14 @@ def scan(path: str) -> Scan:
 def plan_shards(path: str, frames_per_shard: int = FRAMES_PER_SHARD) -> list[Shard]:
     """Shards of at least `frames_per_shard` frames, each from a key packet to the next shard's.
 
-    A stream of which every frame must be decoded is one shard. Raises SourceError where the file cannot be opened.
+    A stream of which every frame must be decoded is one shard. A file whose header tells of too few frames for two
+    shards is not scanned: that costs more than labelling a second of it. Raises SourceError where the file cannot be
+    opened.
     """
+    with FileSource(path) as source:
+        told = source.info.frames
+    if told is not None and told < frames_per_shard + frames_per_shard // 2:
+        return [Shard(0, None, None, told)]
     return shards_of(scan(path), frames_per_shard)
 
 

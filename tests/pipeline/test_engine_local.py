@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.engines.base import Chunk, Started
 from everyframe.pipeline.engines.local import LocalEngine
@@ -36,3 +38,11 @@ def test_a_run_can_be_left_and_another_begun(data_dir: Path) -> None:
     ]
     engine.close()
     assert [record.frame_index for record in labels] == [*range(38), *range(38)]
+
+
+def test_a_low_conf_is_looked_for(data_dir: Path) -> None:
+    clip = str(data_dir / "room" / "room.mp4")
+    settings = LabelSettings(policy="dense", mode="causal", conf=0.05, limit=2, model=MODEL)
+    events = LocalEngine().run([clip], settings)
+    scores = np.concatenate([r.objects.score for e in events if isinstance(e, Chunk) for r in e.labels])
+    assert 0.05 <= scores.min() < 0.1
