@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everyframe.operators.base import Detector, Needs
-from everyframe.operators.types import Objects, View
+from everyframe.operators.types import Objects, Origin, View
 
 
 class Detect:
@@ -11,6 +11,7 @@ class Detect:
 
     name = "detect"
     needs = Needs(pixels=True)
+    outcome = Origin.DETECTED
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector

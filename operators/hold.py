@@ -11,6 +11,7 @@ class Hold:
 
     name = "hold"
     needs = Needs()
+    outcome = Origin.HELD
 
     def apply(self, view: View, objects: Objects) -> Objects:
         return objects.with_origin(Origin.HELD)

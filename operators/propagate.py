@@ -124,6 +124,7 @@ class Propagate:
 
     name = "propagate"
     needs = Needs(motion=True)
+    outcome = Origin.PROPAGATED
 
     def apply(self, view: View, objects: Objects) -> Objects:
         if view.motion is None:

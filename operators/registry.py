@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from everyframe.operators.base import Detector, Operator
+from everyframe.operators.base import Detector, Operator, Prices
 from everyframe.operators.detect import Detect
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
 
-OPERATORS: dict[str, Callable[[Detector], Operator]] = {
-    "hold": lambda detector: Hold(),
-    "propagate": lambda detector: Propagate(),
-    "detect": Detect,
+OPERATORS: dict[str, Callable[[Detector, Prices], Operator]] = {
+    "hold": lambda detector, prices: Hold(),
+    "propagate": lambda detector, prices: Propagate(),
+    "detect": lambda detector, prices: Detect(detector),
 }
 """In the order of rising cost. Each is made from the stream's detector, which the cheap ones leave alone."""
 
 
-def make_operator(name: str, detector: Detector) -> Operator:
+def make_operator(name: str, detector: Detector, prices: Prices | None = None) -> Operator:
     """The operator of that name. Raises KeyError where there is none."""
-    return OPERATORS[name](detector)
+    return OPERATORS[name](detector, prices or Prices())

@@ -27,6 +27,9 @@ class Origin(IntEnum):
     PROPAGATED = 1
     HELD = 2
     INTERPOLATED = 3
+    REGION = 4
+    RESIDUAL = 5
+    FLOW = 6
 
     @property
     def label(self) -> str:
@@ -142,9 +145,11 @@ class View:
     motion: the field, None where the frame was not decoded.
     picture: gives the upright BGR picture, (height, width, 3) uint8, converting on first use; None where the frame
     was not decoded. Call it only if the operator's `needs.pixels` says so: conversion costs.
+    luma: gives the upright luma, (height, width) uint8, at next to no cost; None where the frame was not decoded.
     """
 
     width: int
     height: int
     motion: MotionField | None = None
     picture: Callable[[], U8] | None = None
+    luma: Callable[[], U8] | None = None

@@ -58,9 +58,9 @@ class StreamWorker:
         self._meter = Meter()
         self._index = 0
         self._looked_at = -NEVER
-        self._interval = Interval(self._keeper, self._detect, self._policy.look_back, settings.conf)
+        self._interval = Interval(self._keeper, self._detect, self._policy.traits.look_back, settings.conf)
         self._linked: LinkedFrames | None = None
-        skips = self._policy.keys_only and source.info.decode_all is None
+        skips = self._policy.traits.keys_only and source.info.decode_all is None
         if settings.mode == "lookahead" and skips:
             self._linked = LinkedFrames(source.info, groups, wanted, settings.conf)
         self._agreement = float("nan")

@@ -61,20 +61,32 @@ class Decision:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the worker must know of a policy before the first packet.
+
+    rungs: those it may choose beside hold, propagate and detect. Only they are kept up to date.
+    look_back: in lookahead mode, from which error in waiting there is one more look, half way back between two looks
+    that found different objects; 0 for never. The error is the number of objects that came or went, relative to the
+    number usual for this stream, times the frames between. look_back_rung: what looks, detect or region.
+    keys_only: it decodes key packets and nothing else.
+    """
+
+    rungs: tuple[str, ...] = ()
+    look_back: float = 0.0
+    look_back_rung: str = "detect"
+    keys_only: bool = False
+
+
 class Policy(Protocol):
     """One stream's policy. `reset` starts a stream anew; equal seeds give equal decisions.
 
     `gate` is asked once a packet in decode order: False leaves it undecoded (its frame is held or interpolated).
     `choose` is asked once a decoded frame in display order.
-
-    look_back: in lookahead mode, from which error in waiting the detector looks once more, half way back between two
-    looks that found different objects; 0 for never. The error is the number of objects that came or went, relative to
-    the number usual for this stream, times the frames between.
     """
 
     name: str
-    look_back: float
-    keys_only: bool
+    traits: Traits
 
     def reset(self, seed: int) -> None: ...
 

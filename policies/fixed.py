@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.policies.base import Decision, Observation, PacketFacts
+from everyframe.policies.base import Decision, Observation, PacketFacts, Traits
 
 
 class Dense:
     """The CNN on every frame."""
 
     name = "dense"
-    look_back = 0.0
-    keys_only = False
+    traits = Traits()
 
     def reset(self, seed: int) -> None:
         pass
@@ -27,8 +26,7 @@ class Dense:
 class Stride:
     """The CNN on every `every`-th frame, motion vectors between."""
 
-    look_back = 0.0
-    keys_only = False
+    traits = Traits()
 
     def __init__(self, every: int) -> None:
         self.name = f"stride:{every}"
@@ -50,8 +48,7 @@ class IFrames:
     """Key packets only: nothing else is decoded."""
 
     name = "iframes"
-    look_back = 0.0
-    keys_only = True
+    traits = Traits(keys_only=True)
 
     def reset(self, seed: int) -> None:
         pass
@@ -68,8 +65,7 @@ class IFrames:
 class Random:
     """The CNN on each frame with probability `share`, seeded."""
 
-    look_back = 0.0
-    keys_only = False
+    traits = Traits()
 
     def __init__(self, share: float) -> None:
         self.name = f"random:{share:g}"

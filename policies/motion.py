@@ -11,7 +11,7 @@ from collections import deque
 
 import numpy as np
 
-from everyframe.policies.base import F32, Decision, Observation, PacketFacts
+from everyframe.policies.base import F32, Decision, Observation, PacketFacts, Traits
 from everyframe.policies.stray import moving_tracks, stray_motion
 
 DRIFT, ALARM, WAKE = 0.6, 16.0, 1.0  # of the cumulative sums (Page, 1954) that tell lasting change from outliers
@@ -61,8 +61,7 @@ class Motion:
     """
 
     name = "motion"
-    look_back = 14.0
-    keys_only = False
+    traits = Traits(look_back=14.0)
 
     def __init__(self) -> None:
         self.reset(0)

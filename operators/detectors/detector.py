@@ -10,7 +10,7 @@ import torch
 from everyframe.operators.detectors import coco, weights
 from everyframe.operators.detectors.decode import decode
 from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
-from everyframe.operators.detectors.nanodet import Maps
+from everyframe.operators.detectors.nanodet import Maps, NanoDet
 from everyframe.operators.detectors.runtimes import Runtime, make_runtime
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32, U8, Objects
@@ -30,13 +30,15 @@ class NanoDetDetector:
     """NanoDet-g on one runtime. Satisfies `operators.base.Detector`.
 
     names, supercategory: of the 80 COCO classes. model: "nanodet-g" or the path given. digest: hash of the weights.
+    net: the network in torch, for operators that run parts of it; the torch runtime has it on its device.
     """
 
     names = coco.NAMES
     supercategory = coco.SUPERCATEGORY
 
-    def __init__(self, runtime: Runtime, model: str, digest: str, imgsz: int, min_score: float) -> None:
+    def __init__(self, runtime: Runtime, net: NanoDet, model: str, digest: str, imgsz: int, min_score: float) -> None:
         self._runtime = runtime
+        self.net = net
         self.runtime = runtime.name
         self.precision = runtime.precision
         self.model = model
@@ -64,7 +66,7 @@ class NanoDetDetector:
         return decode(self._runtime.run(prepared.input), prepared.box, self.min_score)
 
     def features(self, prepared: Prepared) -> Maps:
-        """The backbone's maps: (1, 128, h / 8, w / 8), (1, 256, h / 16, w / 16), (1, 512, h / 32, w / 32)."""
+        """The neck's maps: (1, 128, h / s, w / s) for the strides s of 8, 16, 32."""
         return self._runtime.features(prepared.input)
 
     def head(self, features: Maps, box: Letterbox) -> Objects:
@@ -97,7 +99,7 @@ def load_detector(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     made = make_runtime(net, runtime, precision, device, threads)
-    return NanoDetDetector(made, model, weights.digest(data), imgsz, min_score)
+    return NanoDetDetector(made, net, model, weights.digest(data), imgsz, min_score)
 
 
 def _check(imgsz: int, runtime: str, precision: str, threads: int, min_score: float) -> None:

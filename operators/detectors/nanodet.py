@@ -1,7 +1,7 @@
-"""NanoDet-g in PyTorch: a plain-convolution detector, split at the features that its backbone gives.
+"""NanoDet-g in PyTorch: a plain-convolution detector, split at the features that its neck gives.
 
-`features` is the backbone (three quarters of the work), `head` is neck and head: warped or patched features
-go into the same `head` as fresh ones.
+`features` is backbone and neck, `head` the three heads: warped or patched features go into the same `head` as
+fresh ones.
 """
 
 from __future__ import annotations
@@ -89,23 +89,30 @@ class NanoDet(nn.Module):
         self.heads = nn.ModuleDict({str(s): Head() for s in STRIDES})
 
     def features(self, x: Tensor) -> Maps:
-        """(1, 3, h, w) normalised BGR, h and w divisible by 32, to maps of 128, 256, 512 channels at stride 8, 16, 32."""
+        """(1, 3, h, w) normalised BGR, h and w divisible by 32, to maps of 128 channels at stride 8, 16, 32."""
+        return self.neck(self.backbone(x))
+
+    def backbone(self, x: Tensor) -> Maps:
+        """As `features`, to maps of 128, 256, 512 channels."""
         x = F.max_pool2d(_act(self.stem(x)), 3, 2, 1)
         p8: Tensor = self.stage2(self.stage1(x))
         p16: Tensor = self.stage3(p8)
         p32: Tensor = self.stage4(p16)
         return p8, p16, p32
 
-    def head(self, features: Maps) -> Maps:
-        """Features to one map a level, (1, h, w, 124): 80 class logits, then 11 bins for each of left, top,
-        right, bottom."""
-        p8, p16, p32 = (self.lateral[str(s)](f) for s, f in zip(STRIDES, features, strict=True))
+    def neck(self, maps: Maps) -> Maps:
+        """The backbone's maps, each with what the other levels see (path aggregation)."""
+        p8, p16, p32 = (self.lateral[str(s)](f) for s, f in zip(STRIDES, maps, strict=True))
         p16 = p16 + _resize(p32, 2.0)
         p8 = p8 + _resize(p16, 2.0)
         p16 = p16 + _resize(p8, 0.5)
-        p32 = p32 + _resize(p16, 0.5)
+        return p8, p16, p32 + _resize(p16, 0.5)
+
+    def head(self, features: Maps) -> Maps:
+        """Features to one map a level, (1, h, w, 124): 80 class logits, then 11 bins for each of left, top,
+        right, bottom."""
         o8, o16, o32 = (
-            self.heads[str(s)](p).permute(0, 2, 3, 1) for s, p in zip(STRIDES, (p8, p16, p32), strict=True)
+            self.heads[str(s)](p).permute(0, 2, 3, 1) for s, p in zip(STRIDES, features, strict=True)
         )
         return o8, o16, o32
 

@@ -39,3 +39,6 @@ class ReplayDetector:
     def infer(self, prepared: Any) -> Objects:
         known = self._known.get(prepared.key)
         return self._detector.detect(prepared.picture) if known is None else known
+
+    def features(self, prepared: Any) -> Any:
+        return self._detector.features(self._detector.prepare(prepared.picture))

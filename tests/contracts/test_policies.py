@@ -71,7 +71,7 @@ class TestContract:
 
     def test_it_says_how_it_is_to_be_run(self, spec):
         policy = make_policy(spec)
-        assert policy.look_back >= 0 and isinstance(policy.keys_only, bool)
+        assert policy.traits.look_back >= 0 and isinstance(policy.traits.keys_only, bool)
 
 
 @pytest.mark.parametrize("spec", ["stride:0", "stride:x", "stride", "random:0", "random:2", "dense:3", "strode:3", "", "x"])

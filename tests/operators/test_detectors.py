@@ -131,7 +131,7 @@ def test_detect_is_prepare_then_infer_and_features_then_head(
     np.testing.assert_array_equal(whole.score, again.score)
     detector.features(detector.prepare(frames[1][1]))
     assert all(torch.equal(f, k) for f, k in zip(features, kept, strict=True)), "features must stay valid"
-    assert [tuple(f.shape) for f in features] == [(1, 128, 60, 80), (1, 256, 30, 40), (1, 512, 15, 20)]
+    assert [tuple(f.shape) for f in features] == [(1, 128, 60, 80), (1, 128, 30, 40), (1, 128, 15, 20)]
     split = detector.head(features, prepared.box)
     np.testing.assert_allclose(split.xyxy, whole.xyxy, atol=0.05)
     np.testing.assert_allclose(split.score, whole.score, atol=1e-4)

@@ -122,7 +122,7 @@ def test_known_detections_serve_shorter_looks(data_dir: Path, detector: NanoDetD
 
 
 def replace_min_score(detector: NanoDetDetector, score: float) -> NanoDetDetector:
-    return NanoDetDetector(detector._runtime, detector.model, detector.digest, detector.imgsz, score)
+    return NanoDetDetector(detector._runtime, detector.net, detector.model, detector.digest, detector.imgsz, score)
 
 
 def test_a_damaged_cache_is_made_anew(

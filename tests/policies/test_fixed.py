@@ -43,7 +43,7 @@ def test_stride_looks_at_every_nth_frame_from_the_first():
 def test_iframes_looks_at_key_packets_and_decodes_nothing_else():
     policy = IFrames()
     assert looks(policy, 30) == [0, 12, 24]
-    assert not policy.gate(packet(5, False)) and policy.keys_only
+    assert not policy.gate(packet(5, False)) and policy.traits.keys_only
 
 
 def test_random_looks_at_its_share_of_the_frames_as_the_seed_says():
