@@ -20,7 +20,8 @@ from everyframe.pipeline.sinks.video import pictures_at
 _CELL = 560  # width of a picture, pixels
 _GAP, _HEAD, _CAPTION = 20, 72, 34
 _GREY: Colour = (120, 112, 104)
-_SHOWN = (Origin.DETECTED, Origin.PROPAGATED, Origin.INTERPOLATED, Origin.HELD)
+_COMMON = (Origin.DETECTED, Origin.PROPAGATED, Origin.INTERPOLATED)
+_SHOWN = (Origin.DETECTED, Origin.REGION, Origin.RESIDUAL, Origin.FLOW, *_COMMON[1:], Origin.HELD)
 
 
 def contact_sheet(source_path: str | Path, labels_path: str | Path, out_png: str | Path, frames: int = 6) -> None:
@@ -41,7 +42,7 @@ def contact_sheet(source_path: str | Path, labels_path: str | Path, out_png: str
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the choice is made from. counts (frames, 4): boxes of each origin; index (frames,): frame numbers."""
+    """What the choice is made from. counts (frames, origins): boxes of each origin; index (frames,): frame numbers."""
 
     index: np.ndarray
     counts: np.ndarray
@@ -60,7 +61,7 @@ class _Facts:
     def choose(self, frames: int) -> set[int]:
         """Frame numbers, one from each of `frames` equal stretches; stretches take turns at what they should show."""
         total = self.counts.sum(0)
-        turns = [origin for origin in _SHOWN[:3] if total[origin]] or [Origin.HELD]
+        turns = [origin for origin in _SHOWN[:-1] if total[origin]] or [Origin.HELD]
         chosen = set()
         for turn, rows in enumerate(np.array_split(np.arange(len(self.index)), min(frames, len(self.index)))):
             wanted = self.counts[rows, turns[turn % len(turns)]]
@@ -127,7 +128,7 @@ def _legend(sheet: U8, facts: _Facts) -> None:
     """Samples of the lines that occur, right-aligned in the head."""
     total = facts.counts.sum(0)
     x = sheet.shape[1] - _GAP
-    for origin in reversed([o for o in _SHOWN if total[o] or o != Origin.HELD]):
+    for origin in reversed([o for o in _SHOWN if total[o] or o in _COMMON]):
         x -= text_size(origin.label, 17)[0]
         put_text(sheet, (x, 44), origin.label, 17, INK)
         x -= 64

@@ -5,6 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Step:
+    """What an open step is charged to."""
+
+    name: str
 
 
 class Meter:
@@ -20,14 +28,16 @@ class Meter:
         self._inner = 0.0  # seconds charged to steps inside the open one
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> Iterator[Step]:
+        """The step may be renamed while it is open, where only its end shows what it was."""
+        step = Step(name)
         outer, self._inner = self._inner, 0.0
         start = time.process_time()
         try:
-            yield
+            yield step
         finally:
             spent = time.process_time() - start
-            self.add(name, (spent - self._inner) * 1e3)
+            self.add(step.name, (spent - self._inner) * 1e3)
             self._inner = outer + spent
 
     def add(self, name: str, ms: float) -> None:

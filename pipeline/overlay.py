@@ -35,6 +35,9 @@ class Style:
 
 STYLES: dict[Origin, Style] = {
     Origin.DETECTED: Style((92, 200, 60), SOLID, 1.0),
+    Origin.REGION: Style((60, 160, 20), (12, 1.5), 1.0),
+    Origin.RESIDUAL: Style((150, 220, 90), SOLID, 0.7),
+    Origin.FLOW: Style((200, 120, 0), (9, 2, 2, 2), 1.0),
     Origin.PROPAGATED: Style((0, 165, 255), (5, 3.5), 1.0),
     Origin.INTERPOLATED: Style((255, 180, 86), (1, 2.4), 1.0),
     Origin.HELD: Style((225, 150, 235), (7, 3.5, 1, 3.5), 0.6),

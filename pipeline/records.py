@@ -12,8 +12,11 @@ from everyframe.operators.types import U8, Objects, Origin
 from everyframe.policies.base import PacketFacts
 
 SCHEMA_VERSION = 1
-STEPS = ("demux", "decode", "convert", "cnn", "motion", "propagate", "policy", "track", "publish")
-"""The steps whose CPU time is charged, in the order in which a frame passes them."""
+STEPS = (
+    "demux", "decode", "convert", "cnn", "region", "residual", "flow", "motion", "propagate", "policy",
+    "track", "publish",
+)  # fmt: skip
+"""The steps whose CPU time is charged. cnn: the whole net; region, residual, flow: the rungs that run parts of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,8 @@ def _tally(stats: RunStats, labels: list[FrameLabels]) -> None:
     for record in labels:
         stats.frames += 1
         stats.cnn_frames += record.origin == Origin.DETECTED
-        stats.decoded += record.origin in (Origin.DETECTED, Origin.PROPAGATED)
+        stats.partial_frames += record.origin in (Origin.REGION, Origin.RESIDUAL, Origin.FLOW)
+        stats.decoded += record.origin not in (Origin.HELD, Origin.INTERPOLATED)
         for step, ms in record.cost_ms.items():
             stats.cpu_ms[step] = stats.cpu_ms.get(step, 0.0) + ms
             stats.total_cpu_ms += ms

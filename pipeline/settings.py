@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le, MultipleOf
+
+from everyframe.operators.base import Prices
 
 Mode = Literal["causal", "lookahead"]
 Runtime = Literal["auto", "torch", "openvino"]
@@ -35,6 +37,7 @@ class LabelSettings:
     """Everything that the labels are a function of, beside the video itself (the digest covers it).
 
     conf: lowest score of a reported object. classes: COCO names to report, empty for all. limit: frames per source.
+    prices: what rungs cost here; the engine looks them up where a policy needs them and none are given.
     """
 
     policy: str = "motion"
@@ -44,6 +47,7 @@ class LabelSettings:
     seed: int = 0
     limit: int | None = None
     model: ModelSettings = ModelSettings()
+    prices: Prices = field(default_factory=Prices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def dense_ms(stats: RunStats) -> float | None:
     if not stats.frames or not stats.cnn_frames or not stats.decoded:
         return None
     cpu = stats.cpu_ms
-    look = (cpu.get("convert", 0.0) + cpu.get("cnn", 0.0)) / stats.cnn_frames
+    look = cpu.get("convert", 0.0) / (stats.cnn_frames + stats.partial_frames) + cpu.get("cnn", 0.0) / stats.cnn_frames
     every = (cpu.get("demux", 0.0) + cpu.get("publish", 0.0)) / stats.frames
     return every + cpu.get("decode", 0.0) / stats.decoded + look
 
@@ -44,6 +44,7 @@ def as_json(result: RunResult) -> dict[str, Any]:
         "frames": stats.frames,
         "decoded": stats.decoded,
         "cnn_frames": stats.cnn_frames,
+        "partial_frames": stats.partial_frames,
         "decode_fraction": _ratio(stats.decoded, stats.frames),
         "cnn_fraction": _ratio(stats.cnn_frames, stats.frames),
         "cpu_ms_per_frame": per_frame,
@@ -64,6 +65,7 @@ def as_json(result: RunResult) -> dict[str, Any]:
                 "frames": source.stats.frames,
                 "decoded": source.stats.decoded,
                 "cnn_frames": source.stats.cnn_frames,
+                "partial_frames": source.stats.partial_frames,
                 "digest": source.digest,
                 "outputs": [mask_secrets(where) for where in source.outputs],
                 "errors": [mask_secrets(str(error)) for error in source.errors],
@@ -90,6 +92,8 @@ def print_summary(
     )
     table.add_row("decoded", _share(stats.decoded, stats.frames))
     table.add_row("saw the CNN", _share(stats.cnn_frames, stats.frames))
+    if stats.partial_frames:
+        table.add_row("  in part", _share(stats.partial_frames, stats.frames))
     table.add_row("CPU per frame", f"{per_frame:.2f} ms" if per_frame is not None else "-")
     steps = [(step, ms / stats.frames) for step, ms in _by_step(stats)] if stats.frames else []
     table.add_row("  of which", "  ".join(f"{step} {ms:.2f}" for step, ms in steps) or "-")

@@ -104,6 +104,20 @@ class TrackKeeper:
         self.state = _join(now, self._missed(np.setdiff1d(np.arange(len(state.objects)), rows)))
         return found
 
+    def take(self, objects: Objects, frame_index: int) -> Objects:
+        """Takes what a rung gave for this frame, as `operators.base.Operator` says; returns it with `track_id` set.
+
+        Objects with a track go on as they are; the others are a look at those tracks that came back in neither way.
+        """
+        carried = objects[objects.track_id != NO_TRACK]
+        at = {track: row for row, track in enumerate(self.state.objects.track_id.tolist())}
+        rows = np.array([at[track] for track in carried.track_id.tolist()], np.intp)
+        kept = self.state.keep(rows).moved(carried)
+        self.state = self.state.keep(np.setdiff1d(np.arange(len(at)), rows))
+        found = self.look(objects[objects.track_id == NO_TRACK], frame_index)
+        self.state = _join(kept, self.state)
+        return Objects.concat([carried, found])
+
     def _missed(self, rows: NDArray[np.intp]) -> TrackState:
         """What is left of the tracks that a look did not find: not reported until seen again, then the same track."""
         rest = self.state.keep(rows)

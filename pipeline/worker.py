@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.operators.base import Detector
-from everyframe.operators.registry import make_operator
-from everyframe.operators.types import MotionField, Objects, Origin, View
+from everyframe.operators.types import NO_TRACK, MotionField, Objects, Origin, View
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.interval import Interval, Labelled
+from everyframe.pipeline.ladder import WHOLE, Ladder
 from everyframe.pipeline.linked import LinkedFrames
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Frame, FrameLabels, Packet, record_of
@@ -53,9 +53,8 @@ class StreamWorker:
         groups, wanted = class_tables(detector, settings.classes)
         self._keeper = TrackKeeper(groups, settings.conf)
         self._report = Reporter(settings.conf, wanted)
-        self._hold = make_operator("hold", detector)
-        self._propagate = make_operator("propagate", detector)
         self._meter = Meter()
+        self._ladder = Ladder(detector, self._policy.traits.rungs, settings.prices, self._meter)
         self._index = 0
         self._looked_at = -NEVER
         self._interval = Interval(self._keeper, self._detect, self._policy.traits.look_back, settings.conf)
@@ -65,6 +64,7 @@ class StreamWorker:
             self._linked = LinkedFrames(source.info, groups, wanted, settings.conf)
         self._agreement = float("nan")
         self._is_over = False
+        self._size = (0, 0)
 
     def chunks(self) -> Iterator[list[FrameLabels]]:
         """Records in display order, some at a time. Raises SourceBroken after the last record before a break."""
@@ -145,7 +145,7 @@ class StreamWorker:
         if self._source.end_pts is not None and slot.pts is not None and slot.pts >= self._source.end_pts:
             return self._lead_out(item)
         decision = self._decide(item)
-        if decision.rung == "detect" and slot.frame is not None:
+        if slot.frame is not None and decision.rung not in ("hold", "propagate"):
             ready = self._look(item, slot.frame, decision)
         else:
             ready = self._carry(item, decision)
@@ -158,24 +158,28 @@ class StreamWorker:
     def _catch_up(self, item: FieldSlot) -> None:
         """Frames decoded late move the tracks, and the labels of waiting frames where those have not left yet."""
         for pts, motion in item.late_fields:
-            with self._meter.step("propagate"):
-                self._move(View(motion.width, motion.height, motion))
+            self._move(View(motion.width, motion.height, motion))
             self._interval.catch_up(pts, motion)
 
     def _move(self, view: View) -> None:
-        objects = self._propagate.apply(view, self._keeper.state.objects)
+        """Moves the tracks on by one decoded frame, and what the rungs remember."""
+        if self._size != (view.width, view.height):
+            self._size = (view.width, view.height)
+            self._ladder.forget()
+        objects = self._ladder.propagate(view, self._keeper.state.objects)
         self._keeper.state = self._keeper.state.moved(objects)
+        self._ladder.follow(view)
 
     def _decide(self, item: FieldSlot) -> Decision:
         """Moves the tracks to this frame, then asks the policy; an undecoded frame leaves no choice."""
         frame, motion = item.slot.frame, item.field
         if frame is None or motion is None:
+            self._ladder.forget()
             return Decision("hold", "not decoded")
-        with self._meter.step("propagate"):
-            self._move(View(frame.width, frame.height, motion))
+        self._move(self._ladder.view(frame, motion))
         with self._meter.step("policy"):
             decision = self._policy.choose(self._observe(item, motion))
-        if self._looked_at < 0:
+        if self._looked_at < 0 and decision.rung != "residual":
             return Decision("detect", "first frame")
         if self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD and decision.rung != "detect":
             return Decision("detect", "longest look-ahead")
@@ -202,7 +206,7 @@ class StreamWorker:
         causal = self._settings.mode == "causal"
         objects = self._keeper.state.objects
         if decision.rung == "hold":
-            objects = self._hold.apply(View(0, 0), objects)
+            objects = self._ladder.hold(objects)
             origin = Origin.HELD if causal else Origin.INTERPOLATED
         else:
             origin = Origin.PROPAGATED
@@ -216,16 +220,23 @@ class StreamWorker:
         return self._release() if len(self._interval.waiting) > MOST_WAITING else []
 
     def _look(self, item: FieldSlot, frame: Frame, decision: Decision) -> list[FrameLabels]:
-        """The CNN sees the frame; in lookahead mode the frames since the last look get their labels now."""
-        detections = self._detect(frame)
+        """A rung looks at the frame; in lookahead mode the frames since the last look get their labels now."""
         if self._linked is not None:
-            return self._link(item, frame, decision, detections)
+            return self._link(item, frame, decision, self._detect(frame))
+        view = self._ladder.view(frame, item.field)
+        objects, outcome = self._ladder.look(decision.rung, view, self._keeper.state.objects)
+        if outcome == Origin.PROPAGATED:
+            return self._carry(item, replace(decision, rung="propagate"))
+        is_whole = outcome in WHOLE
+        self.stats.cnn_frames += outcome == Origin.DETECTED
+        self.stats.partial_frames += outcome != Origin.DETECTED
         with self._meter.step("track"):
-            if self._looked_at >= 0:
-                self._agreement = self._keeper.agreement(detections)
-            ready, found = self._take_in(detections, item.field, frame)
-            record = replace(self._record(item, decision, Origin.DETECTED, age=0), objects=self._report(found))
-        self._looked_at = self._index
+            if self._looked_at >= 0 and is_whole:
+                self._agreement = self._keeper.agreement(objects)
+            ready, found = self._take_in(objects, item.field, frame)
+            record = self._record(item, decision, outcome, 0 if is_whole else None)
+            record = replace(record, objects=self._report(found))
+        self._looked_at = self._index if is_whole else self._looked_at
         return [*ready, replace(record, cost_ms=self._meter.take())]
 
     def _link(
@@ -248,14 +259,17 @@ class StreamWorker:
         return detections
 
     def _take_in(
-        self, detections: Objects, motion: MotionField | None, frame: Frame
+        self, objects: Objects, motion: MotionField | None, frame: Frame
     ) -> tuple[list[FrameLabels], Objects]:
+        """The tracks take what a rung gave. In lookahead mode it closes the interval, whether it saw all or a part."""
         if self._settings.mode == "causal" or self._looked_at < 0:
             ready = self._release()
-            found = self._keeper.look(detections, self._index)
+            found = self._keeper.take(objects, self._index)
             self._interval.begin(self._index)
             return ready, found
-        labelled, found = self._interval.close(detections, motion, self._index, frame.width, frame.height)
+        seen = objects[(objects.track_id == NO_TRACK) | (objects.score > 0)]
+        seen = replace(seen, track_id=np.full(len(seen), NO_TRACK, np.int32))
+        labelled, found = self._interval.close(seen, motion, self._index, frame.width, frame.height)
         return self._reported(labelled), found
 
     def _release(self) -> list[FrameLabels]:

@@ -19,6 +19,7 @@ class RunStats:
     frames: int = 0
     decoded: int = 0
     cnn_frames: int = 0
+    partial_frames: int = 0
     cpu_ms: dict[str, float] = field(default_factory=dict)
     total_cpu_ms: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -27,6 +28,7 @@ class RunStats:
         self.frames += other.frames
         self.decoded += other.decoded
         self.cnn_frames += other.cnn_frames
+        self.partial_frames += other.partial_frames
         self.total_cpu_ms += other.total_cpu_ms
         for step, ms in other.cpu_ms.items():
             self.cpu_ms[step] = self.cpu_ms.get(step, 0.0) + ms

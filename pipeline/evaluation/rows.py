@@ -22,7 +22,8 @@ class Row:
     `pipeline.metrics`. delay_frames: mean wait of the dense detector's objects for their first report, over those
     that were reported; missed_objects of `objects` never were.
     cpu_ms_per_frame: of an ordinary run, None in a replay; dense_cpu_ms_per_frame: plain decoding and the CNN on every
-    frame; speedup: the second by the first. decode_fraction, cnn_fraction: shares of the frames.
+    frame; speedup: the second by the first. decode_fraction, cnn_fraction: shares of the frames;
+    partial_fraction: of those for which a part of the net was run (region, residual, flow).
     cpu_ms_by_step: CPU ms per frame by `records.STEPS`.
     """
 
@@ -45,6 +46,7 @@ class Row:
     speedup: float | None
     decode_fraction: float
     cnn_fraction: float
+    partial_fraction: float
     runtime: str
     precision: str
     score_threshold: float
@@ -71,6 +73,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("speedup", "speedup", ".1f"),
     ("decoded", "decode_fraction", ".1%"),
     ("CNN", "cnn_fraction", ".1%"),
+    ("in part", "partial_fraction", ".1%"),
 )
 
 

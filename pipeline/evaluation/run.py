@@ -222,6 +222,7 @@ def _row(
         speedup=dense_cost / cost if cost and dense_cost else None,
         decode_fraction=stats.decoded / frames,
         cnn_fraction=stats.cnn_frames / frames,
+        partial_fraction=stats.partial_frames / frames,
         runtime=detector.runtime,
         precision=detector.precision,
         score_threshold=metrics.SCORE,

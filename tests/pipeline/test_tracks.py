@@ -80,3 +80,31 @@ def test_tracks_that_left_the_picture_leave_the_state(keeper):
     keeper.look(seen((HERE, 0.9, 0), (FAR, 0.8, 1)), 0)
     state = keeper.state.moved(keeper.state.objects[np.array([1])])
     assert state.objects.track_id.tolist() == [2] and state.looked.tolist() == pytest.approx([0.8])
+
+
+def test_a_partial_look_concerns_the_tracks_that_it_does_not_carry(keeper):
+    keeper.look(seen((HERE, 0.9, 0), (FAR, 0.8, 1)), 0)
+    here, far = keeper.state.objects[:1], keeper.state.objects[1:]
+    given = Objects.concat([far, seen((NEAR, 0.7, 0), ([300, 10, 340, 90], 0.6, 0))])
+    found = keeper.take(given, 5)
+    assert found.track_id.tolist() == [2, 1, 3]
+    assert dict(zip(keeper.state.objects.track_id.tolist(), keeper.state.detected_at.tolist(), strict=True)) == {
+        2: 0, 1: 5, 3: 5
+    }  # fmt: skip
+    assert here.xyxy.tolist() != found.xyxy[1].tolist()
+
+
+def test_a_track_that_a_partial_look_does_not_find_is_missed_and_a_carried_one_is_not(keeper):
+    keeper.look(seen((HERE, 0.9, 0), (FAR, 0.8, 1)), 0)
+    found = keeper.take(keeper.state.objects[1:], 5)
+    assert found.track_id.tolist() == [2]
+    score = dict(zip(keeper.state.objects.track_id.tolist(), keeper.state.objects.score.tolist(), strict=True))
+    assert score == {2: pytest.approx(0.8), 1: 0.0}
+
+
+def test_objects_that_are_all_new_are_a_whole_look(keeper):
+    other = TrackKeeper(GROUPS, 0.45)
+    for given in (seen((HERE, 0.9, 0)), seen((NEAR, 0.8, 0), (FAR, 0.7, 1)), Objects.empty()):
+        a, b = keeper.take(given, 3), other.look(given, 3)
+        assert a.track_id.tolist() == b.track_id.tolist()
+        assert keeper.state.objects.xyxy.tolist() == other.state.objects.xyxy.tolist()

@@ -1,0 +1,91 @@
+"""One stream's rungs: made once, kept up to date, and their CPU time charged to the steps that users see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from everyframe.operators.base import Detector, Operator, Prices, Remembering
+from everyframe.operators.registry import make_operator
+from everyframe.operators.types import U8, MotionField, Objects, Origin, View
+from everyframe.pipeline.meter import Meter
+from everyframe.pipeline.records import Frame
+
+WHOLE = frozenset({Origin.DETECTED, Origin.RESIDUAL})
+"""Outcomes of a rung that has seen the whole picture."""
+_ALWAYS = ("hold", "propagate", "detect")
+
+
+class MeteredDetector:
+    """A detector whose `prepare` is charged to the step "convert", whatever step it is called in."""
+
+    def __init__(self, detector: Detector, meter: Meter) -> None:
+        self._detector = detector
+        self._meter = meter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._detector, name)
+
+    def prepare(self, picture: U8) -> Any:
+        with self._meter.step("convert"):
+            return self._detector.prepare(picture)
+
+    def infer(self, prepared: Any) -> Objects:
+        return self._detector.infer(prepared)
+
+    def detect(self, picture: U8) -> Objects:
+        return self.infer(self.prepare(picture))
+
+
+class Ladder:
+    """Applies rungs by name. rungs: those wanted beside hold, propagate and detect."""
+
+    def __init__(self, detector: Detector, rungs: Sequence[str], prices: Prices, meter: Meter) -> None:
+        self._meter = meter
+        metered = MeteredDetector(detector, meter)
+        names = dict.fromkeys((*_ALWAYS, *rungs))
+        self._rungs: dict[str, Operator] = {name: make_operator(name, metered, prices) for name in names}
+        self._remembering = [rung for rung in self._rungs.values() if isinstance(rung, Remembering)]
+        key = getattr(self._rungs.get("flow"), "key", None)
+        if key is not None:  # the whole look that keeps the features which `flow` warps
+            self._rungs["detect"] = key
+
+    def view(self, frame: Frame, motion: MotionField | None) -> View:
+        return View(frame.width, frame.height, motion, self._metered(frame.picture), frame.luma)
+
+    def hold(self, objects: Objects) -> Objects:
+        return self._rungs["hold"].apply(View(0, 0), objects)
+
+    def propagate(self, view: View, objects: Objects) -> Objects:
+        with self._meter.step("propagate"):
+            return self._rungs["propagate"].apply(view, objects)
+
+    def follow(self, view: View) -> None:
+        """Keeps the rungs that remember up to date with one more decoded frame."""
+        with self._meter.step("propagate"):
+            for rung in self._remembering:
+                rung.follow(view)
+
+    def forget(self) -> None:
+        for rung in self._remembering:
+            rung.forget()
+
+    def look(self, name: str, view: View, objects: Objects) -> tuple[Objects, Origin]:
+        """What a rung gives for a frame, and how its labels came to be."""
+        with self._meter.step(name) as step:
+            rung = self._rungs[name]
+            found = rung.apply(view, objects)
+            if rung.outcome == Origin.DETECTED:
+                step.name = "cnn"
+            if rung.outcome in WHOLE:
+                for other in self._remembering:
+                    if other is not rung:
+                        other.looked(view)
+        return found, rung.outcome
+
+    def _metered(self, picture: Callable[[], U8]) -> Callable[[], U8]:
+        def converted() -> U8:
+            with self._meter.step("convert"):
+                return picture()
+
+        return converted
