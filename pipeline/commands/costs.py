@@ -26,7 +26,8 @@ def costs(
 ) -> int:
     """Show, or measure again, the CPU time of each rung on this machine."""
     from everyframe.pipeline.config import make_settings
-    from everyframe.pipeline.costs import default_table, measure_costs
+    from everyframe.pipeline.cost_table import default_table
+    from everyframe.pipeline.costs import measure_costs
     from everyframe.pipeline.machine import machine_id
 
     options = o.given(

@@ -11,12 +11,10 @@ import pytest
 
 from everyframe.operators.detectors import weights
 from everyframe.pipeline import costs
+from everyframe.pipeline.cost_table import Cost, CostTable, default_table
 from everyframe.pipeline.costs import (
-    Cost,
-    CostTable,
     candidates,
     choose_runtime,
-    default_table,
     detect_costs,
     measure_costs,
     open_detector,
