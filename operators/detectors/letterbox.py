@@ -66,7 +66,7 @@ def to_input(picture: U8, box: Letterbox) -> F32:
     """BGR (height, width, 3) uint8 to the net's input (1, outer height, outer width, 3) float32: resized,
     normalised, then padded with 0."""
     width, height = box.inner
-    small = _resize(picture, width, height)
+    small = resize(picture, width, height)
     out = np.empty((1, box.outer[1], box.outer[0], 3), np.float32)
     out[0, height:] = 0
     out[0, :height, width:] = 0
@@ -78,8 +78,8 @@ def to_input(picture: U8, box: Letterbox) -> F32:
     return out
 
 
-def _resize(picture: U8, width: int, height: int) -> U8:
-    """Bilinear, after as many halvings as fit: large pictures don't alias, at a third of INTER_AREA's time."""
+def resize(picture: U8, width: int, height: int) -> U8:
+    """A picture (h, w, 3) uint8 at another size: bilinear, after as many halvings as fit: large pictures don't alias, at a third of INTER_AREA's time."""
     while picture.shape[1] >= 2 * width and picture.shape[0] >= 2 * height:
         half = (picture.shape[1] // 2, picture.shape[0] // 2)
         picture = cv2.resize(picture, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -14,15 +14,16 @@ from everyframe.operators.detectors.nanodet import Maps, NanoDet
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32
 
-SIZES = 4
-"""Input sizes that stay compiled in OpenVINO, for streams that change their picture size."""
+SIZES = 16
+"""Input sizes that stay compiled in OpenVINO: a whole picture, the crops of `region`, and some for streams that change
+their picture size."""
 
 
 class Runtime(Protocol):
     """The net on one runtime in one precision.
 
     run: input (1, h, w, 3) float32 to the three output maps (rows, cols, 124) float32; they may be overwritten by
-    the next call. features, head: the same in two steps; features are (1, channels, rows, cols) tensors that stay
+    the next call. run_many: the same of (n, h, w, 3), one list for each picture. features, head: the same in two steps; features are (1, channels, rows, cols) tensors that stay
     valid.
     """
 
@@ -30,6 +31,8 @@ class Runtime(Protocol):
     precision: str
 
     def run(self, x: F32) -> list[F32]: ...
+
+    def run_many(self, x: F32) -> Iterator[list[F32]]: ...
 
     def features(self, x: F32) -> Maps: ...
 
@@ -71,6 +74,12 @@ class TorchRuntime:
     def run(self, x: F32) -> list[F32]:
         maps: Maps = self._net(self._input(x))
         return _to_numpy(maps)
+
+    @torch.inference_mode()
+    def run_many(self, x: F32) -> Iterator[list[F32]]:
+        """In one batch: the start of a run and the reading of the weights are paid once."""
+        whole = [m.float().cpu().numpy() for m in self._net(self._input(x))]
+        return iter([[m[i] for m in whole] for i in range(len(x))])
 
     @torch.inference_mode()
     def features(self, x: F32) -> Maps:
@@ -158,6 +167,11 @@ class OpenVinoRuntime:
 
     def run(self, x: F32) -> list[F32]:
         return [m[0] for m in self._infer(_Whole, [x])]
+
+    def run_many(self, x: F32) -> Iterator[list[F32]]:
+        """One after the other: shapes are static, and each length of a batch would be compiled."""
+        for i in range(len(x)):
+            yield self.run(x[i : i + 1])
 
     def features(self, x: F32) -> Maps:
         f8, f16, f32 = (torch.from_numpy(m.copy()) for m in self._infer(_Features, [x]))
