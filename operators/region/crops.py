@@ -69,8 +69,8 @@ def well_inside(xyxy: F32, crops: I32, width: int, height: int, imgsz: int = DEF
     if not len(crops) or not len(xyxy):
         return np.zeros(len(xyxy), np.bool_)
     context = CONTEXT * max(width, height) / imgsz
-    # Half a pixel: crops are rounded to whole ones.
-    out: Bool = np.any(_inside(xyxy, crops, (width, height), context - 0.5), axis=1)
+    # A pixel: crops are rounded to whole ones, and then to the grid.
+    out: Bool = np.any(_inside(xyxy, crops, (width, height), context - 1.01), axis=1)
     return out
 
 
