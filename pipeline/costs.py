@@ -71,7 +71,7 @@ def detect_costs(
     outer = fit(width, height, settings.imgsz).outer
     found = []
     for runtime, precision in candidates(settings):
-        row = _row("detect", outer, digest, runtime, precision, settings.threads)
+        row = cost_row("detect", outer, digest, runtime, precision, settings.threads)
         ms = None if again else table.get(row)
         try:
             if ms is None:
@@ -94,12 +94,12 @@ def measure_costs(
     picture, box = _picture(width, height), fit(width, height, settings.imgsz)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(settings.threads)
-    cheap = {"prepare": _cpu_ms(lambda: to_input(picture, box), 20)}
+    cheap = {"prepare": least_cpu_ms(lambda: to_input(picture, box), 20)}
     cv2.setNumThreads(threads)
     view, objects = _scene(width, height)
     for rung in (Propagate(), Hold()):
-        cheap[rung.name] = _cpu_ms(partial(rung.apply, view, objects), 100)
-    rows = [replace(_row(name, (width, height)), ms=ms) for name, ms in cheap.items()]
+        cheap[rung.name] = least_cpu_ms(partial(rung.apply, view, objects), 100)
+    rows = [replace(cost_row(name, (width, height)), ms=ms) for name, ms in cheap.items()]
     table.put(rows)
     return detect + rows
 
@@ -128,7 +128,7 @@ def translated() -> Iterator[None]:
         raise DetectorError(str(error)) from error
 
 
-def _row(
+def cost_row(
     rung: str,
     size: tuple[int, int],
     model: str = "",
@@ -150,7 +150,7 @@ def _version(runtime: str) -> str:
         return ""
 
 
-def _cpu_ms(run: Callable[[], object], times: int) -> float:
+def least_cpu_ms(run: Callable[[], object], times: int) -> float:
     """CPU ms of one call: the least over a few rounds of `times` calls, after a warm-up."""
     run()
     run()
@@ -179,7 +179,7 @@ def _measure_detect(settings: ModelSettings, width: int, height: int) -> float:
             settings.threads,
         )
         prepared = detector.prepare(_picture(width, height))
-        return _cpu_ms(lambda: detector.infer(prepared), 1)
+        return least_cpu_ms(lambda: detector.infer(prepared), 1)
 
 
 def _scene(width: int, height: int) -> tuple[View, Objects]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from everyframe.operators.base import Detector, Operator, Prices, Remembering
 from everyframe.operators.registry import make_operator
@@ -16,35 +15,13 @@ WHOLE = frozenset({Origin.DETECTED, Origin.RESIDUAL})
 _ALWAYS = ("hold", "propagate", "detect")
 
 
-class MeteredDetector:
-    """A detector whose `prepare` is charged to the step "convert", whatever step it is called in."""
-
-    def __init__(self, detector: Detector, meter: Meter) -> None:
-        self._detector = detector
-        self._meter = meter
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._detector, name)
-
-    def prepare(self, picture: U8) -> Any:
-        with self._meter.step("convert"):
-            return self._detector.prepare(picture)
-
-    def infer(self, prepared: Any) -> Objects:
-        return self._detector.infer(prepared)
-
-    def detect(self, picture: U8) -> Objects:
-        return self.infer(self.prepare(picture))
-
-
 class Ladder:
     """Applies rungs by name. rungs: those wanted beside hold, propagate and detect."""
 
     def __init__(self, detector: Detector, rungs: Sequence[str], prices: Prices, meter: Meter) -> None:
         self._meter = meter
-        metered = MeteredDetector(detector, meter)
         names = dict.fromkeys((*_ALWAYS, *rungs))
-        self._rungs: dict[str, Operator] = {name: make_operator(name, metered, prices) for name in names}
+        self._rungs: dict[str, Operator] = {name: make_operator(name, detector, prices) for name in names}
         self._remembering = [rung for rung in self._rungs.values() if isinstance(rung, Remembering)]
         key = getattr(self._rungs.get("flow"), "key", None)
         if key is not None:  # the whole look that keeps the features which `flow` warps

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
 import cv2
 
@@ -10,7 +12,9 @@ from everyframe.operators.base import Detector
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EveryframeError
 from everyframe.pipeline.loaded import Detectors
-from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.prices import priced
+from everyframe.pipeline.records import SourceInfo
+from everyframe.pipeline.settings import LabelSettings, Precision, Runtime
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, plan_shards
 from everyframe.pipeline.stitch import Stitcher
@@ -45,6 +49,7 @@ class LocalEngine:
                 with FileSource(path, shard.start_pts, shard.end_pts) as source:
                     detector = self._detectors.get(settings, source.info)
                     if shard.index == 0:
+                        settings = _settled(settings, detector, source.info)
                         yield Started(number, source.info, detector.runtime, detector.precision)
                     yield from self._shard(
                         number, StreamWorker(source, detector, settings), stitcher, stats, settings.limit
@@ -67,3 +72,10 @@ class LocalEngine:
             if limit is not None:
                 stats.frames = min(stats.frames, limit)
         stitcher.end_shard(worker.last)
+
+
+def _settled(settings: LabelSettings, detector: Detector, info: SourceInfo) -> LabelSettings:
+    """The settings with what "auto" came to, and with the prices that their policy asks for."""
+    runtime, precision = cast(Runtime, detector.runtime), cast(Precision, detector.precision)
+    model = replace(settings.model, runtime=runtime, precision=precision)
+    return priced(replace(settings, model=model), info.width, info.height, detector)

@@ -26,6 +26,7 @@ from everyframe.pipeline.costs import choose_runtime
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EngineError, EveryframeError, mask_secrets
 from everyframe.pipeline.loaded import Detectors
+from everyframe.pipeline.prices import priced
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -281,16 +282,17 @@ class _Delivery:
 
 
 def _open(number: int, path: str, settings: LabelSettings) -> _Job:
-    """Looks at a source in the driver, and decides which runtime every worker is to use for it."""
+    """Looks at a source in the driver, and decides which runtime and prices every worker is to use for it."""
     job = _Job(number, path, settings)
     try:
         with FileSource(path) as source:
             job.info = source.info
-        runtime, precision = choose_runtime(settings.model, job.info.width, job.info.height)
+        size = job.info.width, job.info.height
+        runtime, precision = choose_runtime(settings.model, *size)
+        settled = replace(settings, model=replace(settings.model, runtime=runtime, precision=precision))
+        job.settings = priced(settled, *size)
     except EveryframeError as e:
         job.error = e
-        return job
-    job.settings = replace(settings, model=replace(settings.model, runtime=runtime, precision=precision))
     return job
 
 

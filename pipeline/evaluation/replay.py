@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from everyframe.operators.detectors import NanoDetDetector
+from everyframe.operators.detectors import NanoDetDetector, Prepared
+from everyframe.operators.detectors.letterbox import Letterbox
+from everyframe.operators.detectors.nanodet import Maps, NanoDet
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.evaluation.dense import Dense, picture_key
 
@@ -29,6 +32,21 @@ class ReplayDetector:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._detector, name)
+
+    @property
+    def imgsz(self) -> int:
+        return self._detector.imgsz
+
+    @property
+    def net(self) -> NanoDet:
+        return self._detector.net
+
+    def infer_many(self, prepared: Sequence[Prepared]) -> list[Objects]:
+        """Parts of pictures are looked at."""
+        return self._detector.infer_many(prepared)
+
+    def head(self, features: Maps, box: Letterbox) -> Objects:
+        return self._detector.head(features, box)
 
     def detect(self, picture: U8) -> Objects:
         return self.infer(self.prepare(picture))

@@ -1,0 +1,73 @@
+"""What the rungs that a policy may choose cost on this machine: looked up, or measured once, before a run begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from everyframe.operators.base import Prices
+from everyframe.operators.detectors import Prepared, load_detector, weights
+from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
+from everyframe.operators.region.sizes import crop_sizes
+from everyframe.operators.types import Objects
+from everyframe.pipeline.cost_table import CostTable, default_table
+from everyframe.pipeline.costs import cost_row, least_cpu_ms, translated
+from everyframe.pipeline.settings import LabelSettings, ModelSettings
+from everyframe.policies.registry import make_policy
+
+
+class Infers(Protocol):
+    """The part of a detector that is priced."""
+
+    def infer(self, prepared: Prepared) -> Objects: ...
+
+
+def priced(settings: LabelSettings, width: int, height: int, detector: Infers | None = None) -> LabelSettings:
+    """The settings with prices for pictures of a size, where their policy chooses by price and none are given.
+
+    The same prices must reach every worker of a run: labels depend on them. settings: with runtime and precision
+    settled. detector: what to measure with; loaded where None is given and something is unknown.
+    """
+    traits = make_policy(settings.policy).traits
+    if "region" not in (*traits.rungs, traits.look_back_rung) or settings.prices.crops:
+        return settings
+    return replace(settings, prices=prices_for(settings.model, width, height, detector))
+
+
+def prices_for(
+    model: ModelSettings, width: int, height: int, detector: Infers | None = None, table: CostTable | None = None
+) -> Prices:
+    """Prices of the whole look and of each crop size for pictures of a size. Raises DetectorError."""
+    table = table or default_table()
+    with translated():
+        digest = weights.digest(weights.read(model.model))
+    whole = fit(width, height, model.imgsz)
+    known: dict[tuple[int, int], float] = {}
+    measured = []
+    for size in [whole.outer, *map(tuple, crop_sizes(whole).tolist())]:
+        row = cost_row("detect", size, digest, model.runtime, model.precision, model.threads)
+        ms = table.get(row)
+        if ms is None:
+            detector = detector or _load(model)
+            ms = least_cpu_ms(_look(detector, size), 1)
+            measured.append(replace(row, ms=ms))
+        known[size] = ms
+    table.put(measured)
+    return Prices({"detect": known.pop(whole.outer)}, known)
+
+
+def _load(model: ModelSettings) -> Infers:
+    with translated():
+        return load_detector(
+            model.model, model.imgsz, model.runtime, model.precision, model.device, model.threads
+        )
+
+
+def _look(detector: Infers, size: tuple[int, int]) -> Callable[[], Objects]:
+    """A look at a picture of noise that is as large as the net's input."""
+    picture = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    prepared = Prepared(to_input(picture, Letterbox(size, size, size)), Letterbox(size, size, size))
+    return lambda: detector.infer(prepared)
