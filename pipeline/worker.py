@@ -225,7 +225,8 @@ class StreamWorker:
             return self._link(item, frame, decision, self._detect(frame))
         view = self._ladder.view(frame, item.field)
         objects, outcome = self._ladder.look(decision.rung, view, self._keeper.state.objects)
-        if outcome == Origin.PROPAGATED:
+        if outcome == Origin.PROPAGATED:  # nothing was worth a look, but tracks may have lost their score
+            self._keeper.take(objects, self._index)
             return self._carry(item, replace(decision, rung="propagate"))
         is_whole = outcome in WHOLE
         self.stats.cnn_frames += outcome == Origin.DETECTED
