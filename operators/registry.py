@@ -8,10 +8,12 @@ from everyframe.operators.base import Detector, Operator, Prices
 from everyframe.operators.detect import Detect
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
+from everyframe.operators.region.operator import Region
 
 OPERATORS: dict[str, Callable[[Detector, Prices], Operator]] = {
     "hold": lambda detector, prices: Hold(),
     "propagate": lambda detector, prices: Propagate(),
+    "region": Region,
     "detect": lambda detector, prices: Detect(detector),
 }
 """In the order of rising cost. Each is made from the stream's detector, which the cheap ones leave alone."""

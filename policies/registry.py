@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from everyframe.policies.base import Policy
 from everyframe.policies.fixed import Dense, IFrames, Random, Stride
 from everyframe.policies.motion import Motion
+from everyframe.policies.region import Region
 
 
 class PolicyError(ValueError):
@@ -28,6 +29,12 @@ def _stride(text: str) -> Policy:
     if not text.isdecimal() or int(text) < 1:
         raise PolicyError(f"policy stride:{text} needs a whole number of at least 1, as in stride:10.")
     return Stride(int(text))
+
+
+def _region(text: str) -> Policy:
+    if text and (not text.isdecimal() or int(text) < 1):
+        raise PolicyError(f"policy region:{text} needs a whole number of at least 1, as in region:10, or none.")
+    return Region(int(text) if text else None)
 
 
 def _random(text: str) -> Policy:
@@ -53,6 +60,7 @@ def _plain(make: Callable[[], Policy]) -> Callable[[str], Policy]:
 POLICIES: dict[str, Entry] = {
     "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _plain(Motion)),
     "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _stride),
+    "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),
     "iframes": Entry("iframes", "decodes key frames only", _plain(IFrames)),
     "random": Entry("random:P", "the CNN on a random share P of the frames", _random),
     "dense": Entry("dense", "the CNN on every frame", _plain(Dense)),

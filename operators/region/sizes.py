@@ -85,6 +85,11 @@ class Bill:
         sides = rects[:, 2:] - rects[:, :2]
         return self.start * len(np.unique(sides, axis=0)) + self.pixel * float(sides.prod(1).sum())
 
+    def smallest(self, whole: Letterbox) -> float:
+        """Of the cheapest look there is, as a share of the whole."""
+        sizes = crop_sizes(whole)
+        return (self.start + self.pixel * float(sizes[0].prod())) / self.whole if len(sizes) else 1.0
+
 
 def cover(boxes: F32, width: int, height: int, imgsz: int, prices: Prices, context: float = CONTEXT) -> I32:
     """Few rectangles that hold boxes (n, 4), source pixels, with `context` net pixels around each: (k, 4) int32, source
