@@ -12,7 +12,7 @@ from everyframe.pipeline.records import Frame
 
 WHOLE = frozenset({Origin.DETECTED, Origin.RESIDUAL})
 """Outcomes of a rung that has seen the whole picture."""
-_ALWAYS = ("hold", "propagate", "detect")
+ALWAYS = ("hold", "propagate", "detect")
 
 
 class Ladder:
@@ -20,7 +20,7 @@ class Ladder:
 
     def __init__(self, detector: Detector, rungs: Sequence[str], prices: Prices, meter: Meter) -> None:
         self._meter = meter
-        names = dict.fromkeys((*_ALWAYS, *rungs))
+        names = dict.fromkeys((*ALWAYS, *rungs))
         self._rungs: dict[str, Operator] = {name: make_operator(name, detector, prices) for name in names}
         self._remembering = [rung for rung in self._rungs.values() if isinstance(rung, Remembering)]
         key = getattr(self._rungs.get("flow"), "key", None)

@@ -87,7 +87,7 @@ class RunSettings:
 
 
 HELP: dict[str, str] = {
-    "policy": "Which frames are decoded and which see the CNN: motion, stride:N, iframes, random:P or dense.",
+    "policy": "Which frames are decoded and which see the CNN: motion, stride:N, region, region:N, iframes, random:P or dense.",
     "mode": "causal: a label uses the past only. lookahead: the next key frame too (better, for files).",
     "classes": "COCO class names to report, as in person,car. Empty: all 80.",
     "conf": "Lowest score of a reported object, 0.01 to 1.",

@@ -19,7 +19,7 @@ from everyframe.operators.base import Detector
 from everyframe.operators.boxes import Rows, without_doubles
 from everyframe.operators.detectors.detector import Prepared
 from everyframe.operators.detectors.letterbox import Letterbox, fit, resize, to_input
-from everyframe.operators.region.sizes import CONTEXT, cover, snap
+from everyframe.operators.region.sizes import CONTEXT, context_of, cover, snap
 from everyframe.operators.types import F32, I32, U8, Bool, Objects, Origin
 
 __all__ = ["CONTEXT", "InParts", "cover", "look_at", "net_size", "uncut", "well_inside"]
@@ -68,9 +68,10 @@ def well_inside(xyxy: F32, crops: I32, width: int, height: int, imgsz: int = DEF
     """
     if not len(crops) or not len(xyxy):
         return np.zeros(len(xyxy), np.bool_)
-    context = CONTEXT * max(width, height) / imgsz
+    net = max(width, height) / imgsz
+    context = context_of(xyxy / np.float32(net)) * np.float32(net)
     # A pixel: crops are rounded to whole ones, and then to the grid.
-    out: Bool = np.any(_inside(xyxy, crops, (width, height), context - 1.01), axis=1)
+    out: Bool = np.any(_inside(xyxy, crops, (width, height), context[:, None, None] - 1.01), axis=1)
     return out
 
 
@@ -83,8 +84,8 @@ def uncut(xyxy: F32, crops: I32, width: int, height: int, imgsz: int = DEFAULT_I
     return out
 
 
-def _inside(xyxy: F32, crops: I32, size: tuple[int, int], margin: float) -> Bool:
-    """(n, k) bool: boxes at least `margin` from each border of a crop that is not the picture's."""
+def _inside(xyxy: F32, crops: I32, size: tuple[int, int], margin: float | F32) -> Bool:
+    """(n, k) bool: boxes at least `margin`, one or (n, 1, 1), from each border of a crop that is not the picture's."""
     high = np.array(size, np.float32)
     low = np.where(crops[:, :2] <= 0, -np.inf, crops[:, :2] + margin)
     top = np.where(crops[:, 2:] >= high, np.inf, crops[:, 2:] - margin)

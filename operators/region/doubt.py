@@ -20,6 +20,7 @@ EDGE_PX = 2.0  # source pixels: a box that ends nearer to the picture's border i
 OLDEST = 60.0  # frames; older looks count as this old
 REPORTED = 0.42  # a track that is right with less chance is not reported: it would cost more than it brings
 ALIKE, BACK, GONE, BACK_AFTER = 0.7, 0.5, 0.1, 8.0  # of `_back`: likeness, two chances, frames
+EXPLAINS = 0.4
 FLOOR = 0.45  # scores near the usual threshold flicker
 WEIGHTS = np.array([-1.342, 0.666, -0.112, 0.648, 2.712, 0.69, 0.092], np.float32)
 """Logistic regression of "no longer what the detector would find", on the training clips: constant, ln age, ln of the
@@ -117,8 +118,8 @@ class Doubt:
         return np.where((1 - self.wrong < REPORTED) | (self._memory.score == 0), 0, self._memory.score).astype(np.float32)
 
     def explains(self) -> Bool:
-        """(n,) bool: tracks that account for what changes under them: found by their last look, weakly or well."""
-        out: Bool = self._memory.score > 0
+        """(n,) bool: tracks that account for what changes under them: found by their last look, and likely right."""
+        out: Bool = self.scores() >= EXPLAINS
         return out
 
     def looked_at(self, rows: Bool) -> None:

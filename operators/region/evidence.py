@@ -26,6 +26,7 @@ HABIT = 0.5  # share of a change that becomes usual where a look found nothing
 MOST_SHIFT = 40.0  # grey levels; larger differences say nothing of the light of the whole picture
 LEAST_CELLS = 2
 MOST_BLOBS = 64
+NEWS = 6.0  # frames after which a look is likely to find something else than the one before
 GROWN = 1  # cells around a track that it explains
 MOVING_PX = 0.5
 PRIOR = 4.0  # looks at changes that are worth as much as what this camera has taught
@@ -76,8 +77,8 @@ def _follow(luma, seen, usual, before, covered, changed):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def _blobs(changed, motion, known, out):  # type: ignore[no-untyped-def]
-    """Connected changed cells: first and last + 1 column and row, number, and share that moves, as rows of `out`."""
+def _blobs(changed, motion, known, age, out):  # type: ignore[no-untyped-def]
+    """Connected changed cells: first and last + 1 column and row, number, share that moves, mean age, as rows of `out`."""
     rows, cols = changed.shape
     left = changed.copy()
     stack = np.empty((rows * cols, 2), np.int32)
@@ -89,12 +90,13 @@ def _blobs(changed, motion, known, out):  # type: ignore[no-untyped-def]
             stack[0, 0], stack[0, 1] = r, c
             left[r, c] = False
             top = 1
-            c0, c1, r0, r1, cells, moving = c, c, r, r, 0, 0
+            c0, c1, r0, r1, cells, moving, old = c, c, r, r, 0, 0, 0.0
             while top > 0:
                 top -= 1
                 y, x = stack[top, 0], stack[top, 1]
                 c0, c1, r0, r1 = min(c0, x), max(c1, x), min(r0, y), max(r1, y)
                 cells += 1
+                old += age[y, x]
                 speed = max(abs(motion[y, x, 0]), abs(motion[y, x, 1]))
                 moving += (not known[y, x]) or speed > MOVING_PX
                 for v in range(max(y - 1, 0), min(y + 2, rows)):
@@ -105,7 +107,7 @@ def _blobs(changed, motion, known, out):  # type: ignore[no-untyped-def]
                             top += 1
             if cells >= LEAST_CELLS and n < out.shape[0]:
                 out[n, 0], out[n, 1], out[n, 2], out[n, 3] = c0, r0, c1 + 1, r1 + 1
-                out[n, 4], out[n, 5] = cells, moving / cells
+                out[n, 4], out[n, 5], out[n, 6] = cells, moving / cells, old / cells
                 n += 1
     return n
 
@@ -133,6 +135,7 @@ class Evidence:
         self._seen = self._small(luma)
         self._usual = np.full(self._shape, USUAL, np.float32)
         self._covered = np.zeros(self._shape, np.bool_)
+        self._age = np.zeros(self._shape, np.float32)  # frames since a look
         self._changed = np.zeros(self._shape, np.bool_)
         self._now = self._seen.copy()
         self._hits = self._hoped = 0.0
@@ -142,27 +145,30 @@ class Evidence:
         size = (self._shape[1], self._shape[0])
         return cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
-    def follow(self, field: MotionField, luma: U8, boxes: F32) -> None:
-        """One more frame. boxes (n, 4): the tracks, which explain what changes under them."""
+    def follow(self, field: MotionField, luma: U8, boxes: F32, steps: int) -> None:
+        """One more frame, `steps` after the last. boxes (n, 4): the tracks, which explain what changes under them."""
         self._now = self._small(luma)
+        self._age += steps
         before, self._covered = self._covered, np.zeros(self._shape, np.bool_)
         _mark(np.ascontiguousarray(boxes), *self._cell, GROWN, self._covered)
         count = _follow(self._now, self._seen, self._usual, before, self._covered, self._changed)
         self.changes = Changes.none() if count < LEAST_CELLS else self._gathered(field)
 
     def _gathered(self, field: MotionField) -> Changes:
-        out = np.empty((MOST_BLOBS, 6), np.float32)
-        blobs = out[: _blobs(self._changed, field.motion, field.known, out)]
+        out = np.empty((MOST_BLOBS, 7), np.float32)
+        blobs = out[: _blobs(self._changed, field.motion, field.known, self._age, out)]
         xyxy = (blobs[:, :4] * np.array(self._cell * 2, np.float32)).astype(np.float32)
         trust = (self._hits + PRIOR) / (self._hoped + PRIOR)
         net = blobs[:, 4] * (self._cell[0] * self._cell[1] * self._net**2)
         wide, tall = ((xyxy[:, 2:] - xyxy[:, :2]) * self._net).T
-        likely = chance(net, wide, tall, blobs[:, 5]) * trust
+        news = 1 - np.exp(-blobs[:, 6] / NEWS)
+        likely = chance(net, wide, tall, blobs[:, 5]) * trust * news
         return Changes(xyxy, np.minimum(likely, 1).astype(np.float32))
 
     def looked(self, field: MotionField, luma: U8) -> None:
         """The whole picture was looked at by another rung, which says nothing of what it found."""
         self._now = self._seen = self._small(luma)
+        self._age[:] = 0
         self.changes = Changes.none()
 
     def settle(self, areas: F32, found: F32) -> None:
@@ -179,6 +185,7 @@ class Evidence:
         # It stays news, of a kind that is usual here: it is looked at again after a while.
         habit = HABIT * np.minimum(np.abs(self._now - self._seen), MOST_TAUGHT)
         self._usual[vain] = np.maximum(self._usual, habit)[vain]
+        self._age[inside] = 0
         known = inside & ~vain if KEEP else inside
         self._seen[known] = self._now[known]
 

@@ -107,7 +107,7 @@ class Region:
             whole, _ = self._layout(view)
             self._evidence = Evidence(view.motion, luma, 1 / whole.scale[0])
         known = objects.xyxy[self._doubt.explains()]
-        self._evidence.follow(view.motion, luma, known)
+        self._evidence.follow(view.motion, luma, known, steps)
 
     def _learn_unseen(self, objects: Objects) -> None:
         """What the whole look of the frame before found that nothing had announced."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.operators.detectors.letterbox import Letterbox
-from everyframe.operators.region.sizes import CONTEXT, MOST_CROPS, Bill, merged
+from everyframe.operators.region.sizes import MOST_CROPS, Bill, merged, with_context
 from everyframe.operators.types import F32, I32, Bool
 
 MOST_TRIES = 6
@@ -26,7 +26,7 @@ def plan(need: Need, whole: Letterbox, bill: Bill, whole_worth: float) -> I32:
     input where that is best.
 
     whole_worth: of a look at the whole picture, what it shows beside the needs included. Needs are taken in falling worth,
-    each with `CONTEXT` around it, and merged as they come (spatially adaptive updating, Zhu et al., CVPR 2018; there a
+    each with its context, and merged as they come (spatially adaptive updating, Zhu et al., CVPR 2018; there a
     learned mask, here worth for cost).
     """
     everything = np.array([[0, 0, *whole.outer]], np.int32)
@@ -37,9 +37,8 @@ def plan(need: Need, whole: Letterbox, bill: Bill, whole_worth: float) -> I32:
     if need.worth.sum() - smallest <= best_net or bill.whole <= 0:
         return best
     order = np.argsort(-need.worth, kind="stable")
-    context = np.array([-CONTEXT, -CONTEXT, CONTEXT, CONTEXT], np.float32)
     for count in _counts(len(order)):
-        rects = merged(need.boxes[order[:count]] + context, whole, bill)
+        rects = merged(with_context(need.boxes[order[:count]]), whole, bill)
         if len(rects) > MOST_CROPS:
             break
         shown = holds(rects, need.boxes, whole)
@@ -61,7 +60,8 @@ def holds(rects: I32, boxes: F32, whole: Letterbox) -> Bool:
     if not len(rects):
         return np.zeros(len(boxes), np.bool_)
     outer = np.array(whole.outer, np.float32)
-    low = np.where(rects[:, :2] <= 0, -np.inf, rects[:, :2] + CONTEXT - 0.5)
-    high = np.where(rects[:, 2:] >= outer, np.inf, rects[:, 2:] - CONTEXT + 0.5)
-    out: Bool = np.any(np.all((boxes[:, None, :2] >= low) & (boxes[:, None, 2:] <= high), axis=2), axis=1)
+    low = np.where(rects[:, :2] <= 0, -np.inf, rects[:, :2])
+    high = np.where(rects[:, 2:] >= outer, np.inf, rects[:, 2:])
+    need = with_context(boxes)
+    out: Bool = np.any(np.all((need[:, None, :2] >= low - 0.5) & (need[:, None, 2:] <= high + 0.5), axis=2), axis=1)
     return out

@@ -18,6 +18,8 @@ CROPS: tuple[tuple[int, int], ...] = (
 CONTEXT = 64
 """Net pixels around an object within which the detector takes notice of its surroundings. Chosen on the training clips:
 of the objects that the whole look finds, crops with a margin of 0, 32, 48, 64 and 96 find .62, .83, .86, .95 and .96."""
+LARGE, LARGE_CONTEXT = 112, 32
+"""Net pixels: objects with a longer side than this show enough of themselves to do with less context."""
 MOST_CROPS = 6
 """Crops of one look at most; more are never cheaper than the whole."""
 
@@ -53,6 +55,12 @@ def fitted(boxes: F32, whole: Letterbox) -> I32:
         corner = np.clip(low[row] - spare, 0, outer - size)
         out[row] = *corner, *(corner + size)
     return out
+
+
+def context_of(boxes: F32) -> F32:
+    """(n, 4) boxes in net pixels to the context around each, (n,) float32 net pixels."""
+    longer = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
+    return np.where(longer > LARGE, LARGE_CONTEXT, CONTEXT).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +99,15 @@ class Bill:
         return (self.start + self.pixel * float(sizes[0].prod())) / self.whole if len(sizes) else 1.0
 
 
-def cover(boxes: F32, width: int, height: int, imgsz: int, prices: Prices, context: float = CONTEXT) -> I32:
-    """Few rectangles that hold boxes (n, 4), source pixels, with `context` net pixels around each: (k, 4) int32, source
-    pixels, sizes from the list.
+def with_context(boxes: F32) -> F32:
+    """(n, 4) boxes in net pixels, grown by the context that each needs."""
+    margin = context_of(boxes)[:, None]
+    return np.concatenate((boxes[:, :2] - margin, boxes[:, 2:] + margin), 1)
+
+
+def cover(boxes: F32, width: int, height: int, imgsz: int, prices: Prices) -> I32:
+    """Few rectangles that hold boxes (n, 4), source pixels, with the context that each needs: (k, 4) int32, source pixels,
+    sizes from the list.
 
     Greedy: of all pairs of rectangles the one whose union saves most is merged, while any saves. Where the sum is no
     cheaper than the whole, or there are more than `MOST_CROPS`, the answer is the whole picture.
@@ -102,8 +116,7 @@ def cover(boxes: F32, width: int, height: int, imgsz: int, prices: Prices, conte
     if not len(boxes):
         return np.zeros((0, 4), np.int32)
     bill = Bill.of(prices, whole)
-    margin = np.array([-context, -context, context, context], np.float32)
-    rects = merged(whole.to_input(boxes) + margin, whole, bill)
+    rects = merged(with_context(whole.to_input(boxes)), whole, bill)
     if len(rects) > MOST_CROPS or bill.crops(rects) >= bill.whole:
         return np.array([[0, 0, width, height]], np.int32)
     return to_source(rects, whole)

@@ -29,6 +29,7 @@ def costs(
     from everyframe.pipeline.cost_table import default_table
     from everyframe.pipeline.costs import measure_costs
     from everyframe.pipeline.machine import machine_id
+    from everyframe.pipeline.rung_costs import measure_rungs
 
     options = o.given(
         model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
@@ -36,7 +37,9 @@ def costs(
     width, height = _size(size)
     table = default_table()
     if measure or not table.rows(machine_id()):
-        measure_costs(make_settings(options).label_settings().model, width, height, table)
+        settings = make_settings(options).label_settings().model
+        measure_costs(settings, width, height, table)
+        measure_rungs(settings, width, height, table)
     rows = [
         {
             "rung": row.rung, "size": row.size, "runtime": row.runtime, "precision": row.precision,

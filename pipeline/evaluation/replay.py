@@ -55,6 +55,8 @@ class ReplayDetector:
         return _Seen(picture, picture_key(picture))
 
     def infer(self, prepared: Any) -> Objects:
+        if not isinstance(prepared, _Seen):  # made of a part of a picture, or to measure a price
+            return self._detector.infer(prepared)
         known = self._known.get(prepared.key)
         return self._detector.detect(prepared.picture) if known is None else known
 

@@ -12,6 +12,7 @@ from everyframe.operators.detectors import Prepared, load_detector
 from everyframe.operators.types import Objects
 from everyframe.pipeline import prices
 from everyframe.pipeline.errors import DetectorError
+from everyframe.pipeline.rung_costs import measure_rungs
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.policies import registry
 from everyframe.policies.base import Traits
@@ -70,3 +71,8 @@ def test_weights_that_cannot_be_read_are_the_users_error(tmp_path: Path, thrifty
     settings = LabelSettings(policy=thrifty, model=replace(MODEL, model=str(tmp_path / "none.safetensors")))
     with pytest.raises(DetectorError, match=r"none\.safetensors"):
         prices.priced(settings, 640, 480)
+
+
+def test_rungs_that_run_a_part_of_the_net_are_priced_on_a_scene() -> None:
+    [row] = [r for r in measure_rungs(MODEL, 322, 242) if r.rung == "region"]
+    assert row.ms > 0 and (row.size, row.runtime) == ("322x242", "torch")
