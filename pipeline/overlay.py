@@ -35,7 +35,7 @@ class Style:
 
 STYLES: dict[Origin, Style] = {
     Origin.DETECTED: Style((92, 200, 60), SOLID, 1.0),
-    Origin.REGION: Style((60, 160, 20), (12, 1.5), 1.0),
+    Origin.REGION: Style((60, 160, 20), (14, 3.5), 1.0),
     Origin.RESIDUAL: Style((150, 220, 90), SOLID, 0.7),
     Origin.FLOW: Style((200, 120, 0), (9, 2, 2, 2), 1.0),
     Origin.PROPAGATED: Style((0, 165, 255), (5, 3.5), 1.0),

@@ -165,7 +165,7 @@ def test_a_source_that_is_gone_says_so(tmp_path: Path, source_info: SourceInfo) 
 
 @pytest.mark.parametrize("origin", list(Origin))
 def test_lines_tell_the_origins_apart(origin: Origin) -> None:
-    """Solid, dashed, dotted and dash-dot cover falling shares of the same box's border."""
+    """Solid, long and short dashes, dotted and dash-dot cover falling shares of the same box's border."""
     picture = np.full((400, 600, 3), GREY, np.uint8)
     objects = Objects.of([[100, 100, 500, 300]], [0.5], [0], [1], origin)
     draw_labels(
@@ -178,7 +178,8 @@ def test_lines_tell_the_origins_apart(origin: Origin) -> None:
     share = float(row.mean())
     expected = {
         Origin.DETECTED: (0, 0.99, 1.0), Origin.PROPAGATED: (15, 0.4, 0.9), Origin.INTERPOLATED: (40, 0.2, 0.9),
-        Origin.HELD: (15, 0.3, 0.9),
+        Origin.HELD: (15, 0.3, 0.9), Origin.REGION: (5, 0.7, 0.97), Origin.RESIDUAL: (0, 0.99, 1.0),
+        Origin.FLOW: (15, 0.5, 0.95),
     }[origin]  # fmt: skip
     assert starts >= expected[0] and expected[1] <= share <= expected[2], (starts, share)
 
