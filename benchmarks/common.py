@@ -99,6 +99,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_clips(made: argparse.ArgumentParser, default: str) -> None:
+    """The option --clip, which may be repeated. default: in words, which clips are taken without it."""
+    made.add_argument(
+        "--clip", action="append", choices=sorted(CLIPS), help=f"may be repeated; default: {default}"
+    )
+
+
 def model_of(options: argparse.Namespace) -> ModelSettings:
     return ModelSettings(runtime=options.runtime, precision=options.precision)
 

@@ -44,7 +44,7 @@ def decode(path: str, loop_filter: bool, limit: int | None) -> tuple[float, list
 
 def main() -> None:
     made = common.parser(__doc__ or "")
-    made.add_argument("--clip", action="append", choices=sorted(CLIPS), help="default: four of them")
+    common.add_clips(made, "four of them")
     options = made.parse_args()
     common.need_data()
     common.one_thread()

@@ -36,7 +36,7 @@ def verdict(ours: dict[str, Any], peer: dict[str, Any]) -> tuple[str, ...]:
 
 def main() -> None:
     made = common.parser(__doc__ or "")
-    made.add_argument("--clip", action="append", choices=sorted(CLIPS), help="only this one; may be repeated")
+    common.add_clips(made, "all")
     made.add_argument("--again", action="store_true", help="measure also what is known from an earlier run")
     options = made.parse_args()
     common.need_data()

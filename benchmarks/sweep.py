@@ -19,9 +19,7 @@ def main() -> None:
     made = common.parser(__doc__ or "")
     made.add_argument("--policy", action="append", help="default: stride:10; may be repeated")
     made.add_argument("--mode", action="append", choices=("causal", "lookahead"), help="default: both")
-    made.add_argument(
-        "--clip", action="append", choices=sorted(CLIPS), help="default: the twelve of the means"
-    )
+    common.add_clips(made, "the twelve of the means")
     made.add_argument("--classes", default="traffic", choices=("traffic", "person", "all"))
     options = made.parse_args()
     common.need_data()

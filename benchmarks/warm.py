@@ -14,7 +14,7 @@ from everyframe.pipeline.sources.file import FileSource
 
 def main() -> None:
     made = common.parser(__doc__ or "")
-    made.add_argument("--clip", action="append", choices=sorted(CLIPS), help="only this one; may be repeated")
+    common.add_clips(made, "all")
     options = made.parse_args()
     common.need_data()
     common.one_thread()

@@ -12,13 +12,15 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from time import process_time
+from typing import cast
 
 import cv2
 import numpy as np
 
-from everyframe.operators.detectors import NanoDetDetector, load_detector, weights
+from everyframe.operators.base import Detector
+from everyframe.operators.detectors import NanoDetDetector, Prepared, load_detector, weights
 from everyframe.operators.detectors.detector import MIN_SCORE
-from everyframe.operators.detectors.letterbox import fit, to_input
+from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
 from everyframe.operators.detectors.runtimes import available
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.hold import Hold
@@ -75,7 +77,7 @@ def detect_costs(
         ms = None if again else table.get(row)
         try:
             if ms is None:
-                ms = _measure_detect(replace(settings, runtime=runtime, precision=precision), *outer)
+                ms = look_ms(load(replace(settings, runtime=runtime, precision=precision)), outer)
         except DetectorError:
             if settings.runtime != "auto" or runtime == "torch":
                 raise
@@ -113,10 +115,27 @@ def open_detector(
 ) -> NanoDetDetector:
     """The detector for pictures of a size, with "auto" settled by `choose_runtime`. Raises `DetectorError`."""
     runtime, precision = choose_runtime(settings, width, height, table)
+    return load(replace(settings, runtime=runtime, precision=precision), min_score)
+
+
+def load(settings: ModelSettings, min_score: float = MIN_SCORE) -> NanoDetDetector:
+    """The detector that the settings name; "auto" in them means the reference. Raises `DetectorError`."""
     with translated():
         return load_detector(
-            settings.model, settings.imgsz, runtime, precision, settings.device, settings.threads, min_score
+            settings.model,
+            settings.imgsz,
+            settings.runtime,
+            settings.precision,
+            settings.device,
+            settings.threads,
+            min_score,
         )
+
+
+def settled(settings: ModelSettings, detector: Detector) -> ModelSettings:
+    """The settings with what "auto" came to in this detector."""
+    runtime, precision = cast(Runtime, detector.runtime), cast(Precision, detector.precision)
+    return replace(settings, runtime=runtime, precision=precision)
 
 
 @contextmanager
@@ -167,18 +186,11 @@ def _picture(width: int, height: int) -> U8:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def _measure_detect(settings: ModelSettings, width: int, height: int) -> float:
-    """CPU ms of the CNN with its post-processing, on a picture that needs no resizing."""
+def look_ms(detector: Detector, size: tuple[int, int]) -> float:
+    """CPU ms of the CNN with its post-processing, on a picture of noise that is as large as the net's input."""
+    box = Letterbox(size, size, size)
+    prepared = Prepared(to_input(_picture(*size), box), box)
     with translated():
-        detector = load_detector(
-            settings.model,
-            settings.imgsz,
-            settings.runtime,
-            settings.precision,
-            settings.device,
-            settings.threads,
-        )
-        prepared = detector.prepare(_picture(width, height))
         return least_cpu_ms(lambda: detector.infer(prepared), 1)
 
 

@@ -23,9 +23,6 @@ class Ladder:
         names = dict.fromkeys((*ALWAYS, *rungs))
         self._rungs: dict[str, Operator] = {name: make_operator(name, detector, prices) for name in names}
         self._remembering = [rung for rung in self._rungs.values() if isinstance(rung, Remembering)]
-        key = getattr(self._rungs.get("flow"), "key", None)
-        if key is not None:  # the whole look that keeps the features which `flow` warps
-            self._rungs["detect"] = key
 
     def view(self, frame: Frame, motion: MotionField | None) -> View:
         return View(frame.width, frame.height, motion, self._metered(frame.picture), frame.luma)
@@ -46,6 +43,11 @@ class Ladder:
     def forget(self) -> None:
         for rung in self._remembering:
             rung.forget()
+
+    def detect(self, frame: Frame) -> Objects:
+        """A look at a whole picture out of turn: the rungs that remember are not told."""
+        with self._meter.step("cnn"):
+            return self._rungs["detect"].apply(self.view(frame, None), Objects.empty())
 
     def look(self, name: str, view: View, objects: Objects) -> tuple[Objects, Origin]:
         """What a rung gives for a frame, and how its labels came to be."""

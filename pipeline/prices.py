@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
-import numpy as np
-
-from everyframe.operators.base import Prices
-from everyframe.operators.detectors import Prepared, load_detector, weights
-from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
+from everyframe.operators.base import Detector, Prices
+from everyframe.operators.detectors import weights
+from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.sizes import crop_sizes
-from everyframe.operators.types import Objects
 from everyframe.pipeline.cost_table import CostTable, default_table
-from everyframe.pipeline.costs import cost_row, least_cpu_ms, translated
+from everyframe.pipeline.costs import cost_row, load, look_ms, translated
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.policies.registry import make_policy
 
 
-class Infers(Protocol):
-    """The part of a detector that is priced."""
-
-    def infer(self, prepared: Prepared) -> Objects: ...
-
-
-def priced(settings: LabelSettings, width: int, height: int, detector: Infers | None = None) -> LabelSettings:
+def priced(settings: LabelSettings, width: int, height: int, detector: Detector | None = None) -> LabelSettings:
     """The settings with prices for pictures of a size, where their policy chooses by price and none are given.
 
     The same prices must reach every worker of a run: labels depend on them. settings: with runtime and precision
@@ -38,7 +27,7 @@ def priced(settings: LabelSettings, width: int, height: int, detector: Infers | 
 
 
 def prices_for(
-    model: ModelSettings, width: int, height: int, detector: Infers | None = None, table: CostTable | None = None
+    model: ModelSettings, width: int, height: int, detector: Detector | None = None, table: CostTable | None = None
 ) -> Prices:
     """Prices of the whole look and of each crop size for pictures of a size. Raises DetectorError."""
     table = table or default_table()
@@ -51,23 +40,9 @@ def prices_for(
         row = cost_row("detect", size, digest, model.runtime, model.precision, model.threads)
         ms = table.get(row)
         if ms is None:
-            detector = detector or _load(model)
-            ms = least_cpu_ms(_look(detector, size), 1)
+            detector = detector or load(model)
+            ms = look_ms(detector, size)
             measured.append(replace(row, ms=ms))
         known[size] = ms
     table.put(measured)
     return Prices({"detect": known.pop(whole.outer)}, known)
-
-
-def _load(model: ModelSettings) -> Infers:
-    with translated():
-        return load_detector(
-            model.model, model.imgsz, model.runtime, model.precision, model.device, model.threads
-        )
-
-
-def _look(detector: Infers, size: tuple[int, int]) -> Callable[[], Objects]:
-    """A look at a picture of noise that is as large as the net's input."""
-    picture = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    prepared = Prepared(to_input(picture, Letterbox(size, size, size)), Letterbox(size, size, size))
-    return lambda: detector.infer(prepared)

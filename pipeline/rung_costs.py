@@ -16,11 +16,11 @@ from everyframe.operators.base import Detector, Prices
 from everyframe.operators.registry import OPERATORS
 from everyframe.operators.types import MotionField, Objects, View
 from everyframe.pipeline.cost_table import Cost, CostTable, default_table
-from everyframe.pipeline.costs import cost_row, open_detector, translated
+from everyframe.pipeline.costs import cost_row, open_detector, settled, translated
 from everyframe.pipeline.ladder import ALWAYS, Ladder
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.prices import prices_for
-from everyframe.pipeline.settings import ModelSettings, Precision, Runtime
+from everyframe.pipeline.settings import ModelSettings
 
 FRAMES = 8
 OBJECTS = 5
@@ -34,15 +34,13 @@ def measure_rungs(settings: ModelSettings, width: int, height: int, table: CostT
     """
     table = table or default_table()
     detector = open_detector(settings, width, height, table=table)
-    runtime: Runtime = "openvino" if detector.runtime == "openvino" else "torch"
-    precision: Precision = "bf16" if detector.precision == "bf16" else "f32"
-    settled = replace(settings, runtime=runtime, precision=precision)
-    prices = prices_for(settled, width, height, detector, table)
+    model = settled(settings, detector)
+    prices = prices_for(model, width, height, detector, table)
     rows = []
     for name in OPERATORS:
         if name in ALWAYS:
             continue
-        row = cost_row(name, (width, height), detector.digest, runtime, precision, settings.threads)
+        row = cost_row(name, (width, height), detector.digest, model.runtime, model.precision, model.threads)
         with translated():
             ms = float(np.median(list(_frames(name, detector, prices, width, height))))
         rows.append(replace(row, ms=ms))

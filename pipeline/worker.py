@@ -44,7 +44,6 @@ class StreamWorker:
         self.first: Objects | None = None
         self.last: Objects | None = None
         self._source = source
-        self._detector = detector
         self._settings = settings
         self._policy = make_policy(settings.policy)
         self._policy.reset(settings.seed)
@@ -179,7 +178,7 @@ class StreamWorker:
         self._move(self._ladder.view(frame, motion))
         with self._meter.step("policy"):
             decision = self._policy.choose(self._observe(item, motion))
-        if self._looked_at < 0 and decision.rung != "residual":
+        if self._looked_at < 0:
             return Decision("detect", "first frame")
         if self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD and decision.rung != "detect":
             return Decision("detect", "longest look-ahead")
@@ -252,10 +251,7 @@ class StreamWorker:
             return self._reported(self._linked.look(record, detections, picture))
 
     def _detect(self, frame: Frame) -> Objects:
-        with self._meter.step("convert"):
-            prepared = self._detector.prepare(frame.picture())
-        with self._meter.step("cnn"):
-            detections = self._detector.infer(prepared)
+        detections = self._ladder.detect(frame)
         self.stats.cnn_frames += 1
         return detections
 

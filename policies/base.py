@@ -78,6 +78,18 @@ class Traits:
     keys_only: bool = False
 
 
+class EveryFrame:
+    """What policies share that decode every frame and learn nothing."""
+
+    traits = Traits()
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def gate(self, packet: PacketFacts) -> bool:
+        return True
+
+
 class Policy(Protocol):
     """One stream's policy. `reset` starts a stream anew; equal seeds give equal decisions.
 

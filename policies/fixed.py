@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.policies.base import Decision, Observation, PacketFacts, Traits
+from everyframe.policies.base import Decision, EveryFrame, Observation, PacketFacts, Traits
 
 
-class Dense:
+class Dense(EveryFrame):
     """The CNN on every frame."""
 
     name = "dense"
-    traits = Traits()
-
-    def reset(self, seed: int) -> None:
-        pass
-
-    def gate(self, packet: PacketFacts) -> bool:
-        return True
 
     def choose(self, observation: Observation) -> Decision:
         return Decision("detect", "every frame")
 
 
-class Stride:
+class Stride(EveryFrame):
     """The CNN on every `every`-th frame, motion vectors between."""
-
-    traits = Traits()
 
     def __init__(self, every: int) -> None:
         self.name = f"stride:{every}"
         self._every = every
-
-    def reset(self, seed: int) -> None:
-        pass
-
-    def gate(self, packet: PacketFacts) -> bool:
-        return True
 
     def choose(self, observation: Observation) -> Decision:
         if observation.frames_since_detect >= self._every:
@@ -62,10 +47,8 @@ class IFrames:
         return Decision("propagate", "decoded with its group")
 
 
-class Random:
+class Random(EveryFrame):
     """The CNN on each frame with probability `share`, seeded."""
-
-    traits = Traits()
 
     def __init__(self, share: float) -> None:
         self.name = f"random:{share:g}"
@@ -74,9 +57,6 @@ class Random:
 
     def reset(self, seed: int) -> None:
         self._draw = np.random.default_rng(seed)
-
-    def gate(self, packet: PacketFacts) -> bool:
-        return True
 
     def choose(self, observation: Observation) -> Decision:
         if self._draw.random() < self._share:

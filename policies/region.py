@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from everyframe.policies.base import Decision, Observation, PacketFacts, Traits
+from everyframe.policies.base import Decision, EveryFrame, Observation, Traits
 
 
-class Region:
+class Region(EveryFrame):
     """Every frame is decoded and offered to the rung `region`.
 
     every: frames from one look at the whole to the next at most; None leaves also those to the rung.
@@ -16,12 +16,6 @@ class Region:
     def __init__(self, every: int | None = None) -> None:
         self.name = "region" if every is None else f"region:{every}"
         self._every = every
-
-    def reset(self, seed: int) -> None:
-        pass
-
-    def gate(self, packet: PacketFacts) -> bool:
-        return True
 
     def choose(self, observation: Observation) -> Decision:
         if self._every is not None and observation.frames_since_detect >= self._every:

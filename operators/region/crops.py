@@ -19,7 +19,7 @@ from everyframe.operators.base import Detector
 from everyframe.operators.boxes import Rows, without_doubles
 from everyframe.operators.detectors.detector import Prepared
 from everyframe.operators.detectors.letterbox import Letterbox, fit, resize, to_input
-from everyframe.operators.region.sizes import CONTEXT, context_of, cover, snap
+from everyframe.operators.region.sizes import CONTEXT, context_of, cover, inside, snap
 from everyframe.operators.types import F32, I32, U8, Bool, Objects, Origin
 
 __all__ = ["CONTEXT", "InParts", "cover", "look_at", "net_size", "uncut", "well_inside"]
@@ -71,7 +71,7 @@ def well_inside(xyxy: F32, crops: I32, width: int, height: int, imgsz: int = DEF
     net = max(width, height) / imgsz
     context = context_of(xyxy / np.float32(net)) * np.float32(net)
     # A pixel: crops are rounded to whole ones, and then to the grid.
-    out: Bool = np.any(_inside(xyxy, crops, (width, height), context[:, None, None] - 1.01), axis=1)
+    out: Bool = np.any(inside(xyxy, crops, (width, height), context[:, None, None] - 1.01), axis=1)
     return out
 
 
@@ -80,17 +80,7 @@ def uncut(xyxy: F32, crops: I32, width: int, height: int, imgsz: int = DEFAULT_I
     if not len(crops) or not len(xyxy):
         return np.zeros(len(xyxy), np.bool_)
     margin = CUT * max(width, height) / imgsz
-    out: Bool = np.any(_inside(xyxy, crops, (width, height), margin), axis=1)
-    return out
-
-
-def _inside(xyxy: F32, crops: I32, size: tuple[int, int], margin: float | F32) -> Bool:
-    """(n, k) bool: boxes at least `margin`, one or (n, 1, 1), from each border of a crop that is not the picture's."""
-    high = np.array(size, np.float32)
-    low = np.where(crops[:, :2] <= 0, -np.inf, crops[:, :2] + margin)
-    top = np.where(crops[:, 2:] >= high, np.inf, crops[:, 2:] - margin)
-    boxes = np.concatenate((np.clip(xyxy[:, :2], 0, high), np.clip(xyxy[:, 2:], 0, high)), 1)
-    out: Bool = np.all((boxes[:, None, :2] >= low) & (boxes[:, None, 2:] <= top), axis=2)
+    out: Bool = np.any(inside(xyxy, crops, (width, height), margin), axis=1)
     return out
 
 
@@ -123,7 +113,7 @@ def _placed(objects: Objects, rect: I32, whole: Letterbox) -> Objects:
     """A crop's objects in pixels of the picture, without those that its border cuts."""
     shift = np.array([rect[0], rect[1], rect[0], rect[1]], np.float32)
     xyxy = objects.xyxy + shift
-    kept = _inside(xyxy, rect[None], whole.inner, CUT)[:, 0]
+    kept = inside(xyxy, rect[None], whole.inner, CUT)[:, 0]
     return Objects.of(whole.to_source(xyxy[kept]), objects.score[kept], objects.class_id[kept], origin=Origin.REGION)
 
 
@@ -136,6 +126,6 @@ def _plain(detector: Detector, picture: U8, crops: I32) -> list[Objects]:
             continue
         objects = detector.detect(np.ascontiguousarray(picture[y1:y2, x1:x2]))
         xyxy = objects.xyxy + np.array([x1, y1, x1, y1], np.float32)
-        kept = _inside(xyxy, np.array([[x1, y1, x2, y2]], np.int32), (width, height), CUT)[:, 0]
+        kept = inside(xyxy, np.array([[x1, y1, x2, y2]], np.int32), (width, height), CUT)[:, 0]
         found.append(Objects.of(xyxy[kept], objects.score[kept], objects.class_id[kept], origin=Origin.REGION))
     return found

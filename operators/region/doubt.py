@@ -46,26 +46,19 @@ class Memory:
     due: Bool
 
     @classmethod
-    def empty(cls) -> Memory:
-        zero = np.zeros(0, np.float32)
-        return cls(
-            np.zeros(0, np.int32), np.zeros((0, BINS), np.float32), zero, zero, zero,
-            np.zeros((0, 2), np.float32), zero, np.zeros(0, np.bool_),
-        )  # fmt: skip
+    def blank(cls, n: int) -> Memory:
+        """Of n tracks of which nothing is known; the first look at each is due."""
+        score, age, path, lost = np.zeros((4, n), np.float32)
+        signature, centre = np.zeros((n, BINS), np.float32), np.zeros((n, 2), np.float32)
+        return cls(np.zeros(n, np.int32), signature, score, age, path, centre, lost, np.ones(n, np.bool_))
 
     def take(self, rows: NDArray[np.intp]) -> Memory:
         """Rows in a new order; -1 for a track that was not known."""
-        new = rows < 0
         if not len(self.ids):
-            n = len(rows)
-            zero = np.zeros(n, np.float32)
-            return Memory(
-                np.zeros(n, np.int32), np.zeros((n, BINS), np.float32), zero, zero.copy(), zero.copy(),
-                np.zeros((n, 2), np.float32), zero.copy(), np.ones(n, np.bool_),
-            )  # fmt: skip
+            return Memory.blank(len(rows))
         return Memory(
             self.ids[rows], self.signature[rows], self.score[rows], self.age[rows], self.path[rows],
-            self.centre[rows], self.lost[rows], self.due[rows] | new,
+            self.centre[rows], self.lost[rows], self.due[rows] | (rows < 0),
         )  # fmt: skip
 
 
@@ -73,7 +66,7 @@ class Doubt:
     """Owner of what is known of each track since its last look. Bounded by the number of tracks."""
 
     def __init__(self) -> None:
-        self._memory = Memory.empty()
+        self._memory = Memory.blank(0)
         self._all_due = False
         self.wrong = np.zeros(0, np.float32)
         self.worth = np.zeros(0, np.float32)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numba import njit
 
+from everyframe.operators.boxes import iou
 from everyframe.operators.types import F32, U8, Bool, MotionField
 
 LEAST_CHANGE = 9.0  # grey levels; smaller changes of a cell's mean are noise on any camera
@@ -21,7 +22,6 @@ SPREADS = 3.0  # times its usual change, for a cell to count as changed
 USUAL = 3.0  # grey levels, before a cell's usual change is known
 LEARN, UNLEARN = 0.02, 0.005  # share of one frame in a cell's usual change, where it is larger, and smaller
 MOST_TAUGHT = 30.0  # grey levels that one frame may add to it
-KEEP = True
 HABIT = 0.5  # share of a change that becomes usual where a look found nothing
 MOST_SHIFT = 40.0  # grey levels; larger differences say nothing of the light of the whole picture
 LEAST_CELLS = 2
@@ -186,7 +186,7 @@ class Evidence:
         habit = HABIT * np.minimum(np.abs(self._now - self._seen), MOST_TAUGHT)
         self._usual[vain] = np.maximum(self._usual, habit)[vain]
         self._age[inside] = 0
-        known = inside & ~vain if KEEP else inside
+        known = inside & ~vain
         self._seen[known] = self._now[known]
 
 
@@ -211,7 +211,5 @@ def holds_middle(boxes: F32, areas: F32) -> Bool:
 
 def touch(boxes: F32, others: F32) -> Bool:
     """(n,) bool: boxes that overlap one of the others."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    out: Bool = np.any(np.all(high > low, axis=2), axis=1)
+    out: Bool = np.any(iou(boxes, others) > 0, axis=1)
     return out

@@ -21,7 +21,7 @@ from everyframe.operators.region.doubt import FLOOR, OLDEST, Doubt
 from everyframe.operators.region.evidence import Changes, Evidence, touch
 from everyframe.operators.region.plan import Need, plan
 from everyframe.operators.region.sizes import Bill, to_source
-from everyframe.operators.types import F32, I32, U8, Bool, Objects, Origin, View
+from everyframe.operators.types import I32, U8, Bool, Objects, Origin, View
 
 PRICE = 1.0
 """Objects right for one frame, in shares of those usual for the stream, that a look at the whole must bring."""
@@ -89,8 +89,8 @@ class Region:
             self.outcome = Origin.PROPAGATED
             return replace(objects, score=scores).with_origin(Origin.PROPAGATED)
         if (rects[0] == (0, 0, *whole.outer)).all():
-            return self._whole(view, luma)
-        return self._part(view, luma, replace(objects, score=scores).with_origin(Origin.PROPAGATED))
+            return self._whole(view)
+        return self._part(view, replace(objects, score=scores).with_origin(Origin.PROPAGATED))
 
     def _layout(self, view: View) -> tuple[Letterbox, Bill]:
         if self._lay is None:
@@ -128,23 +128,16 @@ class Region:
         some = worth > 0
         return plan(Need(boxes[some], worth[some].astype(np.float32)), whole, bill, float(worth.sum()) + unseen)
 
-    def _whole(self, view: View, luma: U8) -> Objects:
-        assert view.picture is not None and view.motion is not None
-        found = self._look_whole(view)
+    def _whole(self, view: View) -> Objects:
+        assert view.picture is not None
+        found = self._detector.detect(view.picture())
         self.looked(view)
         self.outcome = Origin.DETECTED
         return found
 
-    def _look_whole(self, view: View) -> Objects:
+    def _part(self, view: View, tracks: Objects) -> Objects:
         assert view.picture is not None
-        return self._detector.detect(view.picture())
-
-    def _look(self, view: View, crops: I32) -> Objects:
-        assert view.picture is not None
-        return look_at(self._detector, view.picture(), crops)
-
-    def _part(self, view: View, luma: U8, tracks: Objects) -> Objects:
-        found = self._look(view, self.crops)
+        found = look_at(self._detector, view.picture(), self.crops)
         size = (view.width, view.height, net_size(self._detector, view.width, view.height))
         inside = well_inside(tracks.xyxy, self.crops, *size)
         rim = ~inside & uncut(tracks.xyxy, self.crops, *size)
@@ -154,11 +147,8 @@ class Region:
         if self._evidence is not None:
             new = found.xyxy[kept]
             new = new[iou(new, tracks.xyxy).max(1, initial=0) < SAME]
-            self._evidence.settle(self._areas(), new)
+            self._evidence.settle(self.crops.astype(np.float32), new)
         return Objects.concat([tracks[~seen], found[kept]])
-
-    def _areas(self) -> F32:
-        return self.crops.astype(np.float32)
 
 
 def _confirmed(found: Objects, tracks: Objects, inside: Bool, rim: Bool, deep: Bool) -> tuple[Bool, Bool]:
@@ -169,7 +159,7 @@ def _confirmed(found: Objects, tracks: Objects, inside: Bool, rim: Bool, deep: B
     """
     overlap = iou(found.xyxy, tracks.xyxy)
     confirms = overlap * rim[None] >= 0.5 if len(tracks) else np.zeros((len(found), 0), np.bool_)
-    confirmed = np.any(confirms & (found.score >= 0.45)[:, None], axis=0)
+    confirmed = np.any(confirms & (found.score >= FLOOR)[:, None], axis=0)
     seen = inside | confirmed
     carried = overlap * ~seen[None]
     free = carried.max(1, initial=0) < SAME

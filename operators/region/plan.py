@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.operators.detectors.letterbox import Letterbox
-from everyframe.operators.region.sizes import MOST_CROPS, Bill, merged, with_context
+from everyframe.operators.region.sizes import MOST_CROPS, Bill, context_of, inside, merged, with_context
 from everyframe.operators.types import F32, I32, Bool
 
 MOST_TRIES = 6
@@ -57,11 +57,6 @@ def _counts(n: int) -> list[int]:
 
 def holds(rects: I32, boxes: F32, whole: Letterbox) -> Bool:
     """(n,) bool: boxes in net pixels with all their context in one of the rectangles."""
-    if not len(rects):
-        return np.zeros(len(boxes), np.bool_)
-    outer = np.array(whole.outer, np.float32)
-    low = np.where(rects[:, :2] <= 0, -np.inf, rects[:, :2])
-    high = np.where(rects[:, 2:] >= outer, np.inf, rects[:, 2:])
-    need = with_context(boxes)
-    out: Bool = np.any(np.all((need[:, None, :2] >= low - 0.5) & (need[:, None, 2:] <= high + 0.5), axis=2), axis=1)
+    margin = context_of(boxes)[:, None, None] - 0.5
+    out: Bool = np.any(inside(boxes, rects, whole.outer, margin), axis=1)
     return out

@@ -8,7 +8,7 @@ import numpy as np
 
 from everyframe.operators.base import Prices
 from everyframe.operators.detectors.letterbox import GRID, Letterbox, fit
-from everyframe.operators.types import F32, I32
+from everyframe.operators.types import F32, I32, Bool
 
 CROPS: tuple[tuple[int, int], ...] = (
     (192, 192), (256, 192), (192, 256), (256, 256), (320, 192), (192, 320), (320, 256), (256, 320), (320, 320),
@@ -61,6 +61,16 @@ def context_of(boxes: F32) -> F32:
     """(n, 4) boxes in net pixels to the context around each, (n,) float32 net pixels."""
     longer = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
     return np.where(longer > LARGE, LARGE_CONTEXT, CONTEXT).astype(np.float32)
+
+
+def inside(xyxy: F32, crops: I32, size: tuple[int, int], margin: float | F32) -> Bool:
+    """(n, k) bool: boxes at least `margin`, one or (n, 1, 1), from each border of a crop that is not the picture's."""
+    high = np.array(size, np.float32)
+    low = np.where(crops[:, :2] <= 0, -np.inf, crops[:, :2] + margin)
+    top = np.where(crops[:, 2:] >= high, np.inf, crops[:, 2:] - margin)
+    boxes = np.concatenate((np.clip(xyxy[:, :2], 0, high), np.clip(xyxy[:, 2:], 0, high)), 1)
+    out: Bool = np.all((boxes[:, None, :2] >= low) & (boxes[:, None, 2:] <= top), axis=2)
+    return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import cast
 
 import cv2
 
 from everyframe.operators.base import Detector
+from everyframe.pipeline.costs import settled
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EveryframeError
 from everyframe.pipeline.loaded import Detectors
 from everyframe.pipeline.prices import priced
 from everyframe.pipeline.records import SourceInfo
-from everyframe.pipeline.settings import LabelSettings, Precision, Runtime
+from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, plan_shards
 from everyframe.pipeline.stitch import Stitcher
@@ -76,6 +76,5 @@ class LocalEngine:
 
 def _settled(settings: LabelSettings, detector: Detector, info: SourceInfo) -> LabelSettings:
     """The settings with what "auto" came to, and with the prices that their policy asks for."""
-    runtime, precision = cast(Runtime, detector.runtime), cast(Precision, detector.precision)
-    model = replace(settings.model, runtime=runtime, precision=precision)
+    model = settled(settings.model, detector)
     return priced(replace(settings, model=model), info.width, info.height, detector)

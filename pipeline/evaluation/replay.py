@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from everyframe.operators.detectors import NanoDetDetector, Prepared
-from everyframe.operators.detectors.letterbox import Letterbox
-from everyframe.operators.detectors.nanodet import Maps, NanoDet
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.evaluation.dense import Dense, picture_key
 
@@ -37,16 +35,9 @@ class ReplayDetector:
     def imgsz(self) -> int:
         return self._detector.imgsz
 
-    @property
-    def net(self) -> NanoDet:
-        return self._detector.net
-
     def infer_many(self, prepared: Sequence[Prepared]) -> list[Objects]:
         """Parts of pictures are looked at."""
         return self._detector.infer_many(prepared)
-
-    def head(self, features: Maps, box: Letterbox) -> Objects:
-        return self._detector.head(features, box)
 
     def detect(self, picture: U8) -> Objects:
         return self.infer(self.prepare(picture))
@@ -60,5 +51,3 @@ class ReplayDetector:
         known = self._known.get(prepared.key)
         return self._detector.detect(prepared.picture) if known is None else known
 
-    def features(self, prepared: Any) -> Any:
-        return self._detector.features(self._detector.prepare(prepared.picture))

@@ -43,26 +43,30 @@ class Scan:
 
 def scan(path: str) -> Scan:
     """Reads all packets of a file, decoding none. Raises SourceError where it cannot be opened."""
+    with FileSource(path) as source:
+        return _scan(source)
+
+
+def _scan(source: FileSource) -> Scan:
     times: list[int] = []
     keys: list[int] = []
     frames = 0
     latest: int | None = None
     broken = None
-    with FileSource(path) as source:
-        try:
-            for packet in source.packets():
-                frames += not packet.is_discard
-                if packet.pts is None:
-                    continue
-                is_entry = packet.facts.is_key and packet.facts.picture in "I?" and not packet.is_discard
-                if is_entry and latest is not None and packet.pts > latest:
-                    keys.append(packet.pts)
-                latest = packet.pts if latest is None else max(latest, packet.pts)
-                if not packet.is_discard:
-                    times.append(packet.pts)
-        except SourceBroken as error:
-            broken = error
-        return Scan(source.info, frames, sorted(times), keys, broken)
+    try:
+        for packet in source.packets():
+            frames += not packet.is_discard
+            if packet.pts is None:
+                continue
+            is_entry = packet.facts.is_key and packet.facts.picture in "I?" and not packet.is_discard
+            if is_entry and latest is not None and packet.pts > latest:
+                keys.append(packet.pts)
+            latest = packet.pts if latest is None else max(latest, packet.pts)
+            if not packet.is_discard:
+                times.append(packet.pts)
+    except SourceBroken as error:
+        broken = error
+    return Scan(source.info, frames, sorted(times), keys, broken)
 
 
 def plan_shards(path: str, frames_per_shard: int = FRAMES_PER_SHARD) -> list[Shard]:
@@ -74,9 +78,9 @@ def plan_shards(path: str, frames_per_shard: int = FRAMES_PER_SHARD) -> list[Sha
     """
     with FileSource(path) as source:
         told = source.info.frames
-    if told is not None and told < frames_per_shard + frames_per_shard // 2:
-        return [Shard(0, None, None, told)]
-    return shards_of(scan(path), frames_per_shard)
+        if told is not None and told < frames_per_shard + frames_per_shard // 2:
+            return [Shard(0, None, None, told)]
+        return shards_of(_scan(source), frames_per_shard)
 
 
 def shards_of(scanned: Scan, frames_per_shard: int = FRAMES_PER_SHARD) -> list[Shard]:
