@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from everyframe.operators.base import Detector
+from everyframe.operators.base import Detector, Prices
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import Objects, View
+from everyframe.pipeline.ladder import Ladder
+from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.motion import add_spanning, field_from_vectors
+from everyframe.pipeline.scene import moving_scene
+from everyframe.policies.base import Observation, PacketFacts, Policy
+from everyframe.policies.registry import make_policy
+
+WIDTH, HEIGHT, FRAMES = 320, 240, 4
 
 _VECTOR = np.dtype(
     [
@@ -21,9 +30,10 @@ _VECTOR = np.dtype(
 """FFmpeg's AVMotionVector, as the decoder gives it."""
 
 
-@lru_cache(maxsize=1)
-def warm_up() -> None:
-    """Calls every kernel once on a picture of 32x32; seconds on a machine's first run, a quarter second later."""
+@lru_cache(maxsize=64)
+def warm_up(policy: str) -> None:
+    """Calls the kernels of the hot path and of a policy once on a small picture; seconds on a machine's first run, a
+    quarter second later."""
     vectors = np.zeros(4, _VECTOR)
     vectors["source"], vectors["w"], vectors["h"], vectors["motion_scale"] = -1, 16, 16, 4
     vectors["dst_x"], vectors["dst_y"] = [8, 24, 8, 24], [8, 8, 24, 24]
@@ -31,6 +41,35 @@ def warm_up() -> None:
     field = field_from_vectors(vectors, 1.0, 0.0, 32, 32)
     field = add_spanning(field, vectors, 1.0, 0.0)
     Propagate().apply(View(32, 32, field), Objects.of([[4, 4, 28, 28], [0, 0, 16, 16]], [0.9, 0.5], [0, 0]))
+    warm_policy(make_policy(policy))
+
+
+def warm_policy(policy: Policy) -> None:
+    """Has a policy choose on a few frames of a scene in which something moves, also beside its tracks."""
+    policy.reset(0)
+    for index in range(FRAMES):
+        view, objects = moving_scene(WIDTH, HEIGHT, index)
+        assert view.motion is not None
+        facts = PacketFacts(index, 1000, index == 0, "P", True, float(index))
+        policy.gate(facts)
+        tracks = objects[index:]
+        ages = np.full(len(tracks), index, np.int32)
+        policy.choose(
+            Observation(
+                facts, index, index, view.motion.motion, view.motion.known, view.motion.cell, tracks.xyxy, tracks.score,
+                ages, tracks.class_id, math.nan,
+            )
+        )  # fmt: skip
+
+
+def warm_rungs(detector: Detector, rungs: Sequence[str]) -> None:
+    """Runs rungs on a few frames of a scene in which something moves, also beside its tracks."""
+    for name in rungs:
+        ladder = Ladder(detector, (name,), Prices(), Meter())
+        for index in range(FRAMES):
+            view, objects = moving_scene(WIDTH, HEIGHT, index)
+            ladder.follow(view)
+            ladder.look("detect" if index == 0 else name, view, objects[index:])
 
 
 def warm_detector(detector: Detector, width: int, height: int) -> None:

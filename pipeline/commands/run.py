@@ -91,7 +91,7 @@ def report(result: RunResult, redis: str | None, *, quiet: bool, as_json_line: b
         print(f"everyframe: interrupted: {result.stats.frames} frames are labelled and kept", file=sys.stderr)
     if as_json_line:
         print(orjson.dumps(as_json(result)).decode(), flush=True)
-    elif not quiet:
+    elif not quiet and (result.stats.frames or not result.errors):  # a table of zeros says less than the errors
         advice = None if redis else "add --redis redis://HOST:6379/0, or --redis embedded"
         print_summary(result, results_console(), read_back_command(result, redis), advice)
 

@@ -72,7 +72,6 @@ class ShardActor:
 
     def __init__(self) -> None:
         self._detectors = Detectors()
-        warm_up()
 
     def process_id(self) -> int:
         return os.getpid()
@@ -84,6 +83,7 @@ class ShardActor:
         labels: list[FrameLabels] = []
         worker: StreamWorker | None = None
         error: EveryframeError | None = None
+        warm_up(settings.policy)
         try:
             with FileSource(path, shard.start_pts, shard.end_pts) as source:
                 worker = StreamWorker(source, self._detectors.get(settings, source.info), settings)

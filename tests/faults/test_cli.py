@@ -155,3 +155,11 @@ def test_redis_goes_away_in_mid_run(tmp_path: Path) -> None:
     assert len(summary["errors"]) == 1
     assert len((tmp_path / "out" / "pets_s2l1_ip.labels.jsonl").read_bytes().splitlines()) == 192
     one_line(1, err.splitlines(), "Redis")
+
+
+def test_where_nothing_was_labelled_there_is_no_table_of_zeros(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["run", str(tmp_path / "none.mp4"), "--redis", "none", "--out", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "" and len(shown.err.splitlines()) == 1

@@ -5,24 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from everyframe import label
 from everyframe.operators import propagate
+from everyframe.operators.region import evidence, likeness
 from everyframe.pipeline import motion
+from everyframe.pipeline.loaded import Detectors
+from everyframe.pipeline.settings import LabelSettings, ModelSettings
+from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.warm import warm_up
+from everyframe.policies import stray
 
 
 def kernels() -> dict[str, Any]:
     return {
         f"{module.__name__}.{name}": value
-        for module in (motion, propagate)
+        for module in (motion, propagate, stray, evidence, likeness)
         for name, value in vars(module).items()
         if hasattr(value, "signatures")
     }
 
 
-def test_real_video_needs_no_further_kernel(data_dir: Path) -> None:
-    warm_up()
+@pytest.mark.parametrize("policy", ["stride:10", "motion", "region:10"])
+def test_real_video_needs_no_further_kernel(data_dir: Path, policy: str) -> None:
+    clip = data_dir / "walkway" / "walkway.mp4"
+    warm_up(policy)
+    with FileSource(str(clip)) as source:
+        Detectors().get(LabelSettings(policy=policy, model=ModelSettings(imgsz=320, runtime="torch")), source.info)
     before = {name: list(kernel.signatures) for name, kernel in kernels().items()}
     assert any(before.values())
-    list(label(data_dir / "walkway" / "walkway.mp4", policy="stride:10", limit=30, imgsz=320, runtime="torch"))
+    list(label(clip, policy=policy, limit=60, imgsz=320, runtime="torch"))
     assert {name: list(kernel.signatures) for name, kernel in kernels().items()} == before
