@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -151,3 +156,57 @@ def test_bad_files_need_no_cluster(tmp_path: Path) -> None:
     (finished,) = engine.run([str(tmp_path / "text.mp4")], SETTINGS)
     assert "text.mp4" in str(finished.error)  # type: ignore[union-attr]
     engine.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_cluster_that_runs_already_is_used_and_left_running(data_dir: Path, tmp_path: Path) -> None:
+    clip = data_dir / "moving" / "dashcam.mp4"
+    folder, port = tempfile.mkdtemp(prefix="ef-test-", dir="/tmp"), free_port()
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port", str(port),
+        "--node-ip-address", "127.0.0.1", "--num-cpus", "1", "--include-dashboard", "false",
+        "--object-store-memory", "100000000", "--temp-dir", folder, "--disable-usage-stats",
+    ]  # fmt: skip
+    plain = os.environ | {"RAY_AUTH_MODE": "disabled"}  # a token in the user's home would make it ask for one
+    head = subprocess.Popen(command, env=plain, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: answers(port), 60)
+        wanted = digest(clip, plain, tmp_path, "--engine", "local")
+        for _ in range(2):  # the second run finds the cluster that the first one left
+            assert digest(clip, plain, tmp_path, "--engine", "ray", "--address", f"127.0.0.1:{port}") == wanted
+            assert head.poll() is None
+    finally:
+        below = descendants(head.pid)
+        head.terminate()
+        head.wait(60)
+        for process in below - {head.pid}:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def digest(clip: Path, environment: dict[str, str], folder: Path, *options: str) -> str:
+    """Of a run in a process of its own: Ray keeps what it has read of tokens for as long as a process lives."""
+    command = [
+        sys.executable, "-m", "everyframe", "run", str(clip), "--policy", "stride:20", "--runtime", "torch",
+        "--precision", "f32", "--imgsz", "192", "--redis", "none", "--out", str(folder), "--quiet", "--json", *options,
+    ]  # fmt: skip
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    return str(json.loads(done.stdout)["digest"])
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def wait_for(is_there: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not is_there():
+        assert time.monotonic() < end, "it did not come up"
+        time.sleep(0.2)
