@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from everyframe.operators.detectors.nanodet import Maps, NanoDet
+from everyframe.operators.detectors.packed import Packer
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32
 
@@ -19,12 +20,16 @@ SIZES = 16
 their picture size."""
 
 
+EXAMPLE = (192, 320)
+"""Height and width of the picture for which torch chooses the order of its weights; it serves all sizes."""
+
+
 class Runtime(Protocol):
     """The net on one runtime in one precision.
 
     run: input (1, h, w, 3) float32 to the three output maps (rows, cols, 124) float32; they may be overwritten by
-    the next call. run_many: the same of (n, h, w, 3), one list for each picture. features, head: the same in two steps; features are (1, channels, rows, cols) tensors that stay
-    valid.
+    the next call. run_many: the same of (n, h, w, 3), one list for each picture. features, head: the same in two
+    steps; features are (1, channels, rows, cols) tensors that stay valid.
     """
 
     name: str
@@ -55,6 +60,26 @@ def available(device: str = "cpu") -> list[str]:
     return ["torch", "openvino"] if device == "cpu" and find_spec("openvino") is not None else ["torch"]
 
 
+class _Whole(nn.Module):
+    def __init__(self, net: NanoDet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Maps:
+        maps: Maps = self.net(x.permute(0, 3, 1, 2))
+        return maps
+
+
+class _Features(_Whole):
+    def forward(self, x: Tensor) -> Maps:
+        return self.net.features(x.permute(0, 3, 1, 2))
+
+
+class _Head(_Whole):
+    def forward(self, p8: Tensor, p16: Tensor, p32: Tensor) -> Maps:  # type: ignore[override]
+        return self.net.head((p8, p16, p32))
+
+
 class TorchRuntime:
     """Torch, channels_last. `threads` is the process's number: torch has one for all its users."""
 
@@ -65,39 +90,50 @@ class TorchRuntime:
         self._threads = threads
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = _device(device)
-        self._net = net.to(self._device, self._dtype)
-        for module in self._net.modules():
+        net.to(self._device, self._dtype)
+        for module in net.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        self._whole, self._features, self._head = _parts(net, self._device, self._dtype)
 
     @torch.inference_mode()
     def run(self, x: F32) -> list[F32]:
-        maps: Maps = self._net(self._input(x))
-        return _to_numpy(maps)
+        return _to_numpy(self._whole(self._input(x)))
 
     @torch.inference_mode()
     def run_many(self, x: F32) -> Iterator[list[F32]]:
         """In one batch: the start of a run and the reading of the weights are paid once."""
-        whole = [m.float().cpu().numpy() for m in self._net(self._input(x))]
+        whole = [m.float().cpu().numpy() for m in self._whole(self._input(x))]
         return iter([[m[i] for m in whole] for i in range(len(x))])
 
     @torch.inference_mode()
     def features(self, x: F32) -> Maps:
-        return self._net.features(self._input(x))
+        f8, f16, f32 = self._features(self._input(x))
+        return f8, f16, f32
 
     @torch.inference_mode()
     def head(self, features: Maps) -> list[F32]:
         self._set_threads()
-        return _to_numpy(self._net.head(features))
+        return _to_numpy(self._head(*features))
 
     def _input(self, x: F32) -> Tensor:
         self._set_threads()
-        # The array is (1, h, w, 3): permuted it is already channels_last.
-        return torch.from_numpy(x).permute(0, 3, 1, 2).to(self._device, self._dtype)
+        return torch.from_numpy(x).to(self._device, self._dtype)
 
     def _set_threads(self) -> None:
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+
+
+def _parts(net: NanoDet, device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The whole net, its features and its heads; packed on a CPU, where they share the packed weights."""
+    whole, features, head = _Whole(net), _Features(net), _Head(net)
+    if device.type != "cpu":
+        return whole, features, head
+    packer, picture = Packer(), torch.zeros(1, *EXAMPLE, 3, dtype=dtype)
+    with torch.inference_mode():
+        maps = features(picture)
+    return packer.pack(whole, picture), packer.pack(features, picture), packer.pack(head, *maps)
 
 
 def _device(name: str) -> torch.device:
@@ -117,26 +153,6 @@ def _device(name: str) -> torch.device:
 
 def _to_numpy(maps: Sequence[Tensor]) -> list[F32]:
     return [m[0].float().cpu().numpy() for m in maps]
-
-
-class _Whole(nn.Module):
-    def __init__(self, net: NanoDet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Maps:
-        maps: Maps = self.net(x.permute(0, 3, 1, 2))
-        return maps
-
-
-class _Features(_Whole):
-    def forward(self, x: Tensor) -> Maps:
-        return self.net.features(x.permute(0, 3, 1, 2))
-
-
-class _Head(_Whole):
-    def forward(self, p8: Tensor, p16: Tensor, p32: Tensor) -> Maps:  # type: ignore[override]
-        return self.net.head((p8, p16, p32))
 
 
 class OpenVinoRuntime:
