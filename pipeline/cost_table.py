@@ -16,7 +16,7 @@ from typing import Any
 
 from everyframe.pipeline.machine import cache_dir
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
