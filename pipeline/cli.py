@@ -18,6 +18,7 @@ from everyframe.pipeline.commands.costs import costs
 from everyframe.pipeline.commands.doctor import doctor
 from everyframe.pipeline.commands.evaluate import evaluate
 from everyframe.pipeline.commands.labels import labels
+from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.run import run
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
 from everyframe.pipeline.progress import error_line
@@ -50,6 +51,10 @@ _EXAMPLES = {
         "everyframe labels out --source clip --since 12.5s",
         "everyframe labels redis://localhost:6379/0 --source clip --follow",
     ],
+    "record": [
+        "everyframe record clip.mp4",
+        "everyframe record 'cameras/*.mp4' --out traces --limit 2000",
+    ],
     "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
     "doctor": ["everyframe doctor", "everyframe doctor --json"],
 }
@@ -79,6 +84,7 @@ def build_app() -> App:
         (run, "SOURCE..."),
         (evaluate, "VIDEO"),
         (labels, "[WHERE]"),
+        (record, "VIDEO..."),
         (costs, ""),
         (doctor, ""),
     ):

@@ -36,10 +36,18 @@ class StreamWorker:
     """Labels one source, or one shard of it: iterate `chunks`; `stats` is whole when that is exhausted.
 
     frame_index and track ids count from the shard's start. first and last: the objects of the shard's first frame and
-    of the key frame after its last (None where the source ends), by which the tracks of two shards are joined.
+    of the key frame after its last (None where the source ends), by which the tracks of two shards are joined. decoder,
+    fields: in place of the source's own, for a recorded stream.
     """
 
-    def __init__(self, source: FileSource, detector: Detector, settings: LabelSettings) -> None:
+    def __init__(
+        self,
+        source: FileSource,
+        detector: Detector,
+        settings: LabelSettings,
+        decoder: Decoder | None = None,
+        fields: FieldBuilder | None = None,
+    ) -> None:
         self.stats = RunStats()
         self.first: Objects | None = None
         self.last: Objects | None = None
@@ -47,8 +55,8 @@ class StreamWorker:
         self._settings = settings
         self._policy = make_policy(settings.policy)
         self._policy.reset(settings.seed)
-        self._decoder = Decoder(source)
-        self._fields = FieldBuilder(source.info)
+        self._decoder = decoder or Decoder(source)
+        self._fields = fields or FieldBuilder(source.info)
         groups, wanted = class_tables(detector, settings.classes)
         self._keeper = TrackKeeper(groups, settings.conf)
         self._report = Reporter(settings.conf, wanted)

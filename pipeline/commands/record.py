@@ -1,0 +1,104 @@
+"""`everyframe record`: traces of videos, to train on and to replay without decoding."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from everyframe.pipeline.commands import options as o
+from everyframe.pipeline.errors import EveryframeError, UsageError
+
+if TYPE_CHECKING:
+    from everyframe.pipeline.progress import Progress
+    from everyframe.pipeline.settings import LabelSettings
+
+
+def record(
+    *video: Annotated[str, Parameter(help="Video files; patterns such as 'cameras/*.mp4' are expanded.")],
+    out: Annotated[str, Parameter(help="Folder for the traces. [default: traces]", group=o.OUTPUT)] = "traces",
+    again: Annotated[bool, o.flag("Record also what is there already with equal settings.", o.OUTPUT)] = False,
+    limit: o.LimitOption = None,
+    model: o.ModelOption = None,
+    imgsz: o.ImgszOption = None,
+    runtime: o.RuntimeOption = None,
+    precision: o.PrecisionOption = None,
+    device: o.DeviceOption = None,
+    threads: o.ThreadsOption = None,
+    json: o.JsonFlag = False,
+    quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
+) -> int:
+    """Keep packets, motion, detections and costs of videos as traces: one file each, whole or not at all."""
+    from everyframe.pipeline.config import make_settings
+    from everyframe.pipeline.inputs import expand, names_for
+    from everyframe.pipeline.progress import make_progress
+    from everyframe.pipeline.traces.recording import trace_path
+
+    if not video:
+        raise UsageError("Nothing to record: name at least one video, as in everyframe record clip.mp4.")
+    options = o.given(
+        limit=limit, model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
+    )
+    settings = make_settings(options).label_settings()
+    paths = expand(video)
+    failed = 0
+    with make_progress(quiet) as progress:
+        for path, name in zip(paths, names_for(paths), strict=True):
+            try:
+                row = _one(path, str(trace_path(name, out)), settings, again, progress)
+            except EveryframeError as e:
+                if len(paths) == 1:
+                    raise
+                progress.error(e)
+                failed += 1
+            else:
+                _show(row, json)
+    return 1 if failed else 0
+
+
+def _one(path: str, target: str, settings: LabelSettings, again: bool, progress: Progress) -> dict[str, Any]:
+    from pathlib import Path
+
+    from everyframe.pipeline.costs import open_detector
+    from everyframe.pipeline.sources.file import FileSource
+    from everyframe.pipeline.traces import format as tf
+    from everyframe.pipeline.traces.recording import is_recorded, recipe, record
+
+    file = Path(target)
+    with FileSource(path) as source:
+        detector = open_detector(settings.model, source.info.width, source.info.height)
+    if not again and is_recorded(file, recipe(path, detector, settings.limit)):
+        return {"video": path, "trace": target, "recorded": False, "bytes": file.stat().st_size}
+    trace = record(path, settings.model, settings.limit, _Told(progress, Path(path).name), detector)
+    return {
+        "video": path, "trace": target, "recorded": True, "bytes": tf.save(trace, file), "frames": len(trace),
+        "blocks": trace.blocks,
+    }  # fmt: skip
+
+
+class _Told:
+    """A line every few seconds."""
+
+    def __init__(self, progress: Progress, name: str, every: float = 5.0) -> None:
+        self._progress = progress
+        self._name = name
+        self._every = every
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, done: int, expected: int | None) -> None:
+        now = time.monotonic()
+        if now - self._last >= self._every:
+            self._last = now
+            self._progress.note(f"{self._name}, {what}: {done}" + (f" of {expected}" if expected else "") + " frames")
+
+
+def _show(row: dict[str, Any], json: bool) -> None:
+    import orjson
+
+    if json:
+        print(orjson.dumps(row).decode())
+    elif row["recorded"]:
+        print(f"{row['trace']}: {row['frames']} frames, {row['bytes'] / 1e6:.2f} MB")
+    else:
+        print(f"{row['trace']}: recorded before")

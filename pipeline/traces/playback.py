@@ -1,0 +1,202 @@
+"""A trace played to the real worker: it takes the place of the file, the codec, the motion vectors and the CNN.
+
+Everything between them is the product's own: the decoder's order, gaps and catching up, tracks, policy, rungs without
+pixels, looking ahead and back. Where frames were left out, two fields differ from a real run's: the first vectors after
+a gap are scaled by their true distance, and a B frame that is decoded late has the motion that it would have had in time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from everyframe.operators.types import U8, MotionField, Objects
+from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.fields import FieldBuilder
+from everyframe.pipeline.motion import unknown_field
+from everyframe.pipeline.records import Frame, Packet, SourceInfo
+from everyframe.pipeline.reorder import Entry
+from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.sources.file import FileSource
+from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.worker import StreamWorker
+
+
+class Data:
+    """What stands for the demuxer's packet."""
+
+    __slots__ = ("index", "is_corrupt", "opaque")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.is_corrupt = False
+        self.opaque: Entry | None = None
+
+
+@dataclass(slots=True)
+class Raw:
+    """What stands for the codec's frame: the number of the trace's frame."""
+
+    index: int
+    opaque: Entry | None
+    pts: int | None
+
+
+class Codec:
+    """Gives frames in display order, as late as the real decoder did."""
+
+    def __init__(self, trace: tf.Trace) -> None:
+        self.options: dict[str, str] = {}
+        self.copy_opaque = True
+        self._delay = int(trace.meta["delay"])
+        self._frame_of = {packet: i for i, packet in enumerate(trace.frames.packet.tolist())}
+        self._kinds = trace.frames.motion
+        self._held: list[tuple[int, int, Raw]] = []
+
+    def decode(self, data: Data | None) -> list[Raw]:
+        if data is not None:
+            index = self._frame_of.get(data.index)
+            if index is not None and self._kinds[index] != tf.NONE:
+                heapq.heappush(self._held, (index, data.index, Raw(index, data.opaque, None)))
+        least = 0 if data is None else self._delay
+        out = []
+        while len(self._held) > least:
+            out.append(heapq.heappop(self._held)[2])
+        return out
+
+    def flush_buffers(self) -> None:
+        self._held.clear()
+
+
+class TraceSource:
+    """A recorded clip as packets; has what the decoder and the worker ask of a `FileSource`."""
+
+    start_pts: int | None = None
+    end_pts: int | None = None
+
+    def __init__(self, trace: tf.Trace) -> None:
+        self.trace = trace
+        self.codec_context = Codec(trace)
+        self.lacks_times = bool(trace.meta["lacks_times"])
+
+    @property
+    def info(self) -> SourceInfo:
+        return self.trace.info
+
+    def distrust(self, why: str, lacks_times: bool = False) -> None:
+        """Known already: the trace was recorded after the stream had been looked at."""
+
+    def packets(self) -> Iterator[Packet]:
+        p = self.trace.packets
+        for i in range(len(p.size)):
+            pts, dts = _time(p.pts[i]), _time(p.dts[i])
+            yield Packet(p.facts(i), pts, dts, bool(p.is_discard[i]), Data(i), float(p.demux_ms[i]))
+
+
+def _time(value: Any) -> int | None:
+    return None if value == tf.NO_TIME else int(value)
+
+
+class TraceDecoder(Decoder):
+    """The real one over a trace's codec; a packet costs what decoding it cost when it was recorded."""
+
+    def __init__(self, source: TraceSource) -> None:
+        self._trace = source.trace
+        super().__init__(cast(FileSource, source))
+
+    def _decode(self, packet: Packet | None, charged: Entry | None) -> None:
+        for raw in self._context.decode(None if packet is None else packet.data):
+            self._take(raw)
+        if packet is None:
+            return
+        spent = float(self._trace.packets.decode_ms[packet.data.index])
+        if charged is None or not charged.has_slot:
+            self._owed_ms += spent
+        else:
+            charged.decode_ms += spent
+
+    def _frame(self, raw: Any, pts: int | None) -> Frame:
+        info, index = self._source.info, raw.index
+        kind = chr(self._trace.frames.picture[index])
+
+        def picture() -> U8:
+            return numbered(index)
+
+        return Frame(pts, kind, False, index, picture, picture, info.width, info.height)
+
+    def _add_late(self, raw: Any, pts: int | None) -> None:
+        self._late.append((self._frame(raw, pts), 0))
+
+
+class TraceFields(FieldBuilder):
+    """The real one's order of frames; the field of each is that of the trace."""
+
+    def __init__(self, trace: tf.Trace) -> None:
+        super().__init__(trace.info)
+        self._trace = trace
+        self._is_after_gap = False
+        self._at = -1
+        self._stored: Iterator[MotionField | None] = trace.fields()
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._is_after_gap = True
+
+    def _field_of(self, picture: Any, ahead: Any) -> MotionField:
+        frame: Frame = picture.frame
+        field = self._seek(frame.vectors)
+        is_first, self._is_after_gap = self._is_after_gap, False
+        carried = self._trace.frames.motion[frame.vectors] == tf.CARRIED
+        if field is None or (carried and is_first):
+            return unknown_field(frame.width, frame.height, self._trace.meta["cell"])
+        return field
+
+    def _seek(self, index: int) -> MotionField | None:
+        if index <= self._at:
+            self._stored, self._at = self._trace.fields(), -1
+        field = None
+        while self._at < index:
+            field = next(self._stored)
+            self._at += 1
+        return field
+
+
+class TraceDetector:
+    """Satisfies `operators.base.Detector`: gives the recorded objects of the frame whose number the picture holds."""
+
+    def __init__(self, trace: tf.Trace) -> None:
+        self._objects = trace.objects
+        self.names = tuple(trace.meta["names"])
+        self.supercategory = tuple(trace.meta["supercategory"])
+        self.runtime = str(trace.meta["model"]["runtime"])
+        self.precision = str(trace.meta["model"]["precision"])
+
+    def detect(self, picture: U8) -> Objects:
+        return self._objects[number_of(picture)]
+
+    def prepare(self, picture: U8) -> Any:
+        return picture
+
+    def infer(self, prepared: Any) -> Objects:
+        return self.detect(prepared)
+
+
+def numbered(index: int) -> U8:
+    """A picture (1, 8, 1) uint8 that holds the number of a frame, in place of its pixels."""
+    return np.array([index], "<i8").view(np.uint8).reshape(1, 8, 1)
+
+
+def number_of(picture: U8) -> int:
+    return int(np.ascontiguousarray(picture).reshape(-1).view("<i8")[0])
+
+
+def worker(trace: tf.Trace, settings: LabelSettings) -> StreamWorker:
+    """The product's worker for a trace. settings: its policy must not look at pixels."""
+    source = TraceSource(trace)
+    return StreamWorker(
+        cast(FileSource, source), TraceDetector(trace), settings, TraceDecoder(source), TraceFields(trace)
+    )

@@ -1,0 +1,258 @@
+"""From a video to its trace: one pass of the real decoder and motion field, the dense detector, the machine's costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from everyframe import __version__
+from everyframe.operators.detectors import NanoDetDetector
+from everyframe.operators.types import MotionField, Objects
+from everyframe.pipeline.cost_table import default_table
+from everyframe.pipeline.costs import measure_costs, open_detector, settled
+from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.errors import EveryframeError, SourceBroken, SourceError, mask_secrets
+from everyframe.pipeline.evaluation.dense import Dense, dense
+from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.machine import machine_id
+from everyframe.pipeline.records import Packet
+from everyframe.pipeline.settings import ModelSettings
+from everyframe.pipeline.sources.file import FileSource
+from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.packing import BLOCK, join, pack
+
+SAMPLES = 24
+"""Frames on which converting is measured."""
+
+Told = Callable[[str, int, int | None], None]
+"""Told what is being done, frames done, and frames expected or None."""
+
+
+def trace_path(name: str, folder: str) -> Path:
+    """Where the trace of a video of that name is kept."""
+    return Path(folder) / f"{name}{tf.SUFFIX}"
+
+
+def record(
+    video: str,
+    model: ModelSettings,
+    limit: int | None = None,
+    progress: Told | None = None,
+    detector: NanoDetDetector | None = None,
+) -> tf.Trace:
+    """Records a clip, or its first `limit` frames; detections come from the evaluation's cache where they are there.
+
+    detector: one that is loaded already, for `model`. Raises SourceError where the clip cannot be read to its end,
+    DetectorError.
+    """
+    with FileSource(video) as source:
+        info = source.info
+    detector = detector or open_detector(model, info.width, info.height)
+    known = dense(video, detector, limit, measure=False, progress=progress)
+    pass_ = _Pass(limit)
+    pass_.run(video, progress)
+    if len(pass_.rows) != len(known.frames):
+        raise SourceError(
+            f"{mask_secrets(video)} gave {len(pass_.rows)} frames with motion and {len(known.frames)} without: "
+            "report this as a fault."
+        )
+    plain_ms, convert_ms = _plain(video, limit)
+    costs = {**_rungs(model, detector, info.width, info.height), **pass_.costs(), "plain": plain_ms, "convert": convert_ms}
+    meta = {**recipe(video, detector, limit), **pass_.meta(), "costs": costs, "machine": machine_id()}
+    motion, ends = join(pass_.blocks)
+    return tf.Trace(meta, pass_.packet_arrays(), pass_.frame_arrays(), _detections(known), motion, ends)
+
+
+def recipe(video: str, detector: NanoDetDetector, limit: int | None) -> dict[str, Any]:
+    """What a trace is a function of: a trace with equal ones need not be recorded again."""
+    digest = blake2b(digest_size=16)
+    try:
+        with open(video, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as e:
+        raise SourceError(f"Cannot read {mask_secrets(video)}: {e.strerror or e}; name a video file.") from e
+    return {
+        "everyframe": __version__,
+        "digest": digest.hexdigest(),
+        "limit": limit,
+        "model": {
+            "digest": detector.digest, "imgsz": detector.imgsz, "runtime": detector.runtime,
+            "precision": detector.precision, "min_score": detector.min_score,
+        },
+        "names": list(detector.names),
+        "supercategory": list(detector.supercategory),
+    }  # fmt: skip
+
+
+def is_recorded(path: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a file is a usable trace of equal recipe."""
+    if not path.is_file():
+        return False
+    try:
+        meta = tf.load_meta(path)
+    except EveryframeError:
+        return False
+    return all(meta.get(key) == value for key, value in wanted.items())
+
+
+class _Pass:
+    """Everything decoded once, with motion vectors."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._packets: list[tuple[Any, ...]] = []
+        self._decode_ms: dict[int, float] = {}
+        self.rows: list[tuple[int, int, int, int]] = []
+        self.blocks: list[bytes] = []
+        self._open: list[MotionField] = []
+        self._before: MotionField | None = None
+        self._exact = True
+        self._motion_ms = 0.0
+        self._out: list[int] = []
+        self._meta: dict[str, Any] = {}
+
+    def run(self, video: str, progress: Told | None) -> None:
+        with FileSource(video) as source:
+            decoder, builder = Decoder(source), FieldBuilder(source.info)
+            expected = source.info.frames if self._limit is None else min(self._limit, source.info.frames or self._limit)
+            try:
+                for packet in source.packets():
+                    self._add_packet(packet)
+                    slots = decoder.push(packet, True)
+                    self._out.append(decoder.decoded)
+                    for slot in slots:
+                        self._timed(partial(builder.push, slot))
+                    if progress is not None:
+                        progress("motion", len(self.rows), expected)
+                    if self._limit is not None and len(self.rows) >= self._limit:
+                        break
+            except SourceBroken as e:
+                raise SourceError(f"{e} Record the part before the break with --limit.") from e
+            for slot in decoder.finish():
+                self._timed(partial(builder.push, slot))
+            self._timed(builder.finish)
+            self._flush()
+            info = source.info
+            self._meta = {
+                "video": info.name, "codec": info.codec, "width": info.width, "height": info.height,
+                "rotation": info.rotation, "time_base": str(info.time_base), "rate": str(info.rate),
+                "decode_all": info.decode_all, "lacks_times": source.lacks_times,
+            }  # fmt: skip
+
+    def _timed(self, build: Callable[[], list[FieldSlot]]) -> None:
+        start = process_time()
+        items = build()
+        self._motion_ms += (process_time() - start) * 1e3
+        for item in items:
+            if self._limit is None or len(self.rows) < self._limit:
+                self._add_frame(item)
+
+    def _add_packet(self, packet: Packet) -> None:
+        f = packet.facts
+        self._packets.append((
+            f.size, f.is_key, ord(f.picture), f.is_reference, packet.is_discard,
+            tf.NO_TIME if packet.pts is None else packet.pts, tf.NO_TIME if packet.dts is None else packet.dts,
+            f.time_s, packet.demux_ms,
+        ))  # fmt: skip
+
+    def _add_frame(self, item: FieldSlot) -> None:
+        slot, field = item.slot, item.field
+        kind, picture = tf.NONE, slot.facts.picture
+        if slot.frame is not None and field is not None:
+            picture = slot.frame.picture_type
+            kind = tf.CARRIED if field is self._before else tf.CODED
+            if kind == tf.CODED:
+                self._open.append(field)
+                self._before = field
+        self._decode_ms[slot.facts.index] = slot.decode_ms
+        pts = tf.NO_TIME if slot.pts is None else slot.pts
+        self.rows.append((slot.facts.index, pts, ord(picture), kind))
+        if len(self._open) == BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._open:
+            fields, self._open = self._open, []
+            motion = np.stack([field.motion for field in fields])
+            data, exact = pack(motion, np.stack([field.known for field in fields]))
+            self.blocks.append(data)
+            self._exact &= exact
+
+    def packet_arrays(self) -> tf.Packets:
+        size, key, picture, reference, discard, pts, dts, seconds, demux = zip(*self._packets, strict=True)
+        decode = [self._decode_ms.get(i, 0.0) for i in range(len(size))]
+        return tf.Packets(
+            np.array(size, np.int64), np.array(key, np.bool_), np.array(picture, np.uint8),
+            np.array(reference, np.bool_), np.array(discard, np.bool_), np.array(pts, np.int64),
+            np.array(dts, np.int64), np.array(seconds, np.float64), np.array(demux, np.float32),
+            np.array(decode, np.float32),
+        )  # fmt: skip
+
+    def frame_arrays(self) -> tf.Frames:
+        packet, pts, picture, kind = zip(*self.rows, strict=True)
+        return tf.Frames(
+            np.array(packet, np.int32), np.array(pts, np.int64), np.array(picture, np.uint8), np.array(kind, np.uint8)
+        )
+
+    def costs(self) -> dict[str, float]:
+        frames = max(len(self.rows), 1)
+        demux = sum(row[-1] for row in self._packets) / frames
+        decode = sum(self._decode_ms.values()) / frames
+        return {"demux": demux, "decode": decode, "motion": self._motion_ms / frames}
+
+    def _delay(self) -> int:
+        """How many frames the decoder held back at most; what the last packets hold is left out, as with a limit."""
+        has_frame = np.zeros(len(self._packets), np.int64)
+        has_frame[[row[0] for row in self.rows if row[3] != tf.NONE]] = 1
+        behind = np.cumsum(has_frame) - np.array(self._out)
+        return max(int(behind.max(initial=0)), 0)
+
+    def meta(self) -> dict[str, Any]:
+        cell = self._before.cell if self._before is not None else 8
+        return {**self._meta, "cell": cell, "delay": self._delay(), "motion_exact": self._exact}
+
+
+def _plain(video: str, limit: int | None) -> tuple[float, float]:
+    """CPU ms of decoding a frame without vectors, and of converting one."""
+    decode = convert = 0.0
+    frames = samples = 0
+    with FileSource(video) as source:
+        every = max(1, min(source.info.frames or 1, limit or 1 << 30) // SAMPLES)
+        decoder = Decoder(source, vectors=False)
+        for packet in source.packets():
+            for slot in decoder.push(packet, True):
+                decode += slot.decode_ms
+                if slot.frame is not None and frames % every == 0:
+                    start = process_time()
+                    slot.frame.picture()
+                    convert += (process_time() - start) * 1e3
+                    samples += 1
+                frames += 1
+            if limit is not None and frames >= limit:
+                break
+    return decode / max(frames, 1), convert / max(samples, 1)
+
+
+def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: int) -> dict[str, float]:
+    """The machine's table for this model and picture size: what is known is looked up."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(model.threads)
+    try:
+        rows = measure_costs(settled(model, detector), width, height, default_table(), again=False)
+    finally:
+        cv2.setNumThreads(threads)
+    return {row.rung: row.ms for row in rows if row.rung in ("detect", "prepare", "propagate")}
+
+
+def _detections(known: Dense) -> tf.Detections:
+    count = np.array([len(objects) for objects in known.frames], np.int32)
+    whole = Objects.concat(known.frames)
+    return tf.Detections(count, whole.xyxy, whole.score, whole.class_id)
