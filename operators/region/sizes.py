@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numba import njit
 
 from everyframe.operators.base import Prices
 from everyframe.operators.detectors.letterbox import GRID, Letterbox, fit
@@ -24,6 +27,7 @@ MOST_CROPS = 6
 """Crops of one look at most; more are never cheaper than the whole."""
 
 
+@lru_cache(maxsize=16)
 def crop_sizes(whole: Letterbox) -> I32:
     """(n, 2) int32: the fixed list, cut to what the whole input holds, without the whole itself, smallest first."""
     sizes = np.unique(np.minimum(np.array(CROPS, np.int32), whole.outer), axis=0)
@@ -40,20 +44,29 @@ def snap(crops: I32, whole: Letterbox) -> I32:
 def fitted(boxes: F32, whole: Letterbox) -> I32:
     """(n, 4) rectangles in net pixels to the smallest of the list's sizes that hold them, placed on the grid and inside
     the input; (n, 4) int32. What no size holds gets the whole input."""
-    outer = np.array(whole.outer)
     # Half a source pixel: a crop that was rounded to source pixels comes back to the same place.
     slack = (0.5 / np.array(whole.scale) + 0.01) / GRID
-    low = np.clip(np.floor(boxes[:, :2] / GRID + slack) * GRID, 0, outer - GRID)
-    high = np.clip(np.ceil(boxes[:, 2:] / GRID - slack) * GRID, low + GRID, outer)
-    sizes = crop_sizes(whole)
+    return _fit(np.asarray(boxes, np.float32), crop_sizes(whole), np.array(whole.outer, np.int64), slack)
+
+
+@njit(cache=True, nogil=True)
+def _fit(boxes, sizes, outer, slack):  # type: ignore[no-untyped-def]
     out = np.empty((len(boxes), 4), np.int32)
     for row in range(len(boxes)):
-        holds = np.flatnonzero((sizes >= high[row] - low[row]).all(1))
-        size = sizes[holds[0]] if len(holds) else outer
-        # Grown to both sides alike, then pushed back into the input.
-        spare = np.floor((size - (high[row] - low[row])) / 2 / GRID) * GRID
-        corner = np.clip(low[row] - spare, 0, outer - size)
-        out[row] = *corner, *(corner + size)
+        low, high = np.empty(2, np.int64), np.empty(2, np.int64)
+        for k in range(2):
+            low[k] = min(max(math.floor(boxes[row, k] / GRID + slack[k]) * GRID, 0), outer[k] - GRID)
+            high[k] = min(max(math.ceil(boxes[row, 2 + k] / GRID - slack[k]) * GRID, low[k] + GRID), outer[k])
+        size = outer
+        for i in range(len(sizes)):
+            if sizes[i, 0] >= high[0] - low[0] and sizes[i, 1] >= high[1] - low[1]:
+                size = sizes[i].astype(np.int64)
+                break
+        for k in range(2):
+            # Grown to both sides alike, then pushed back into the input.
+            spare = (size[k] - (high[k] - low[k])) // 2 // GRID * GRID
+            out[row, k] = min(max(low[k] - spare, 0), outer[k] - size[k])
+            out[row, 2 + k] = out[row, k] + size[k]
     return out
 
 
@@ -142,18 +155,45 @@ def to_source(rects: I32, whole: Letterbox) -> I32:
 
 def merged(needs: F32, whole: Letterbox, bill: Bill) -> I32:
     """(n, 4) rectangles in net pixels to fewer, (k, 4) int32 of the list's sizes, that hold them all."""
-    needs = needs.astype(np.float32).copy()
-    rects = fitted(needs, whole)
-    while len(rects) > 1:
-        a, b = np.triu_indices(len(rects), 1)
-        union = np.concatenate((np.minimum(needs[a, :2], needs[b, :2]), np.maximum(needs[a, 2:], needs[b, 2:])), 1)
-        joint = fitted(union, whole)
-        areas = (rects[:, 2:] - rects[:, :2]).prod(1)
-        saved = bill.pixel * (areas[a] + areas[b] - (joint[:, 2:] - joint[:, :2]).prod(1)) + 0.5 * bill.start
-        k = int(np.argmax(saved))
-        if saved[k] <= 0:
+    slack = (0.5 / np.array(whole.scale) + 0.01) / GRID
+    outer = np.array(whole.outer, np.int64)
+    return _merge(needs.astype(np.float32), crop_sizes(whole), outer, slack, bill.start, bill.pixel)
+
+
+@njit(cache=True, nogil=True)
+def _merge(needs, sizes, outer, slack, start, pixel):  # type: ignore[no-untyped-def]
+    n = len(needs)
+    rects = _fit(needs, sizes, outer, slack)
+    saved = np.full((n, n), -np.inf)
+    for i in range(n):
+        for j in range(i + 1, n):
+            saved[i, j] = _saving(needs, rects, i, j, sizes, outer, slack, start, pixel)
+    left = np.ones(n, np.bool_)
+    for _ in range(n - 1):
+        k = np.argmax(saved)
+        i, j = k // n, k % n
+        if saved[i, j] <= 0:
             break
-        i, j = int(a[k]), int(b[k])
-        needs[i], rects[i] = union[k], joint[k]
-        needs, rects = np.delete(needs, j, 0), np.delete(rects, j, 0)
-    return rects
+        needs[i, :2], needs[i, 2:] = np.minimum(needs[i, :2], needs[j, :2]), np.maximum(needs[i, 2:], needs[j, 2:])
+        rects[i] = _fit(needs[i : i + 1], sizes, outer, slack)[0]
+        left[j] = False
+        saved[j, :] = saved[:, j] = -np.inf
+        for other in range(n):
+            if left[other] and other != i:
+                a, b = min(i, other), max(i, other)
+                saved[a, b] = _saving(needs, rects, a, b, sizes, outer, slack, start, pixel)
+    return rects[left]
+
+
+@njit(cache=True, nogil=True)
+def _saving(needs, rects, i, j, sizes, outer, slack, start, pixel):  # type: ignore[no-untyped-def]
+    """What one rectangle for two needs costs less than one for each."""
+    union = np.empty((1, 4), np.float32)
+    union[0, :2], union[0, 2:] = np.minimum(needs[i, :2], needs[j, :2]), np.maximum(needs[i, 2:], needs[j, 2:])
+    joint = _fit(union, sizes, outer, slack)[0]
+    return pixel * (_area(rects[i]) + _area(rects[j]) - _area(joint)) + 0.5 * start
+
+
+@njit(cache=True, nogil=True)
+def _area(rect):  # type: ignore[no-untyped-def]
+    return (rect[2] - rect[0]) * (rect[3] - rect[1])
