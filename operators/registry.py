@@ -9,11 +9,13 @@ from everyframe.operators.detect import Detect
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.region.operator import Region
+from everyframe.operators.residual.operator import Residual
 
 OPERATORS: dict[str, Callable[[Detector, Prices], Operator]] = {
     "hold": lambda detector, prices: Hold(),
     "propagate": lambda detector, prices: Propagate(),
     "region": Region,
+    "residual": Residual,
     "detect": lambda detector, prices: Detect(detector),
 }
 """In the order of rising cost. Each is made from the stream's detector, which the cheap ones leave alone."""

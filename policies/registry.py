@@ -10,6 +10,7 @@ from everyframe.policies.base import Policy
 from everyframe.policies.fixed import Dense, IFrames, Random, Stride
 from everyframe.policies.motion import Motion
 from everyframe.policies.region import Region
+from everyframe.policies.residual import Residual
 
 
 class PolicyError(ValueError):
@@ -61,6 +62,7 @@ POLICIES: dict[str, Entry] = {
     "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _plain(Motion)),
     "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _stride),
     "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),
+    "residual": Entry("residual", "the CNN on every frame, computed only where the picture changed", _plain(Residual)),
     "iframes": Entry("iframes", "decodes key frames only", _plain(IFrames)),
     "random": Entry("random:P", "the CNN on a random share P of the frames", _random),
     "dense": Entry("dense", "the CNN on every frame", _plain(Dense)),
