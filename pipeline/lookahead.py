@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from everyframe.operators.boxes import LEAST_INSIDE, match, share_inside
 from everyframe.operators.propagate import move
-from everyframe.operators.types import F32, I32, MotionField, Objects, Origin
+from everyframe.operators.types import F32, I32, Bool, MotionField, Objects, Origin
 from everyframe.pipeline.tracks import LEAST_IOU, TrackKeeper, TrackState
 
 MISSED_SCORE = 0.2
@@ -108,11 +108,22 @@ def one_sided(
     return labels
 
 
-def _between(
-    paths: Paths, found: Objects, fields: Sequence[MotionField | None], width: int, height: int
-) -> list[Objects]:
-    """Blends the two paths of each track: the nearer look weighs more."""
-    steps = len(fields)
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """i objects through an interval of n frame steps: boxes (n + 1, i, 4), scores, classes and inside (whether enough of it
+    lies in the picture) (n + 1, i); ids (i,); both (i,): known from both ends."""
+
+    boxes: F32
+    scores: F32
+    classes: I32
+    inside: Bool
+    ids: I32
+    both: Bool
+
+
+def blend(paths: Paths, found: Objects, width: int, height: int) -> Blend:
+    """Blends the two paths of each track: the nearer look weighs more. found: this look's objects with their tracks."""
+    steps = len(paths.ahead) - 1
     before = paths.before
     tracked = found.track_id >= 0
     found, back = found[tracked], paths.back[:, tracked]
@@ -129,13 +140,21 @@ def _between(
     inside = share_inside(boxes.reshape(-1, 4), width, height).reshape(scores.shape) >= LEAST_INSIDE
     use_last = has_last & ((share > 0.5) | ~has_first)
     classes = np.where(use_last, _take(found.class_id, last), _take(before.objects.class_id, first))
-    undecoded = np.where(both, Origin.INTERPOLATED, Origin.HELD).astype(np.uint8)
-    moved = np.full(len(ids), Origin.PROPAGATED, np.uint8)
+    return Blend(boxes, scores, classes, inside, ids, both)
+
+
+def _between(
+    paths: Paths, found: Objects, fields: Sequence[MotionField | None], width: int, height: int
+) -> list[Objects]:
+    """One Objects for each frame between the looks."""
+    b = blend(paths, found, width, height)
+    undecoded = np.where(b.both, Origin.INTERPOLATED, Origin.HELD).astype(np.uint8)
+    moved = np.full(len(b.ids), Origin.PROPAGATED, np.uint8)
     labels = []
-    for step in range(1, steps):
+    for step in range(1, len(fields)):
         origin = undecoded if fields[step - 1] is None else moved
-        whole = Objects(boxes[step], scores[step], classes[step], ids, origin)
-        labels.append(whole[inside[step]])
+        whole = Objects(b.boxes[step], b.scores[step], b.classes[step], b.ids, origin)
+        labels.append(whole[b.inside[step]])
     return labels
 
 

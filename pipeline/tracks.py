@@ -49,14 +49,14 @@ class TrackKeeper:
     Two stages as in ByteTrack (Zhang et al., ECCV 2022): detections of any score continue a track, only good ones
     begin one. Deviation: there is no Kalman filter; where a track is now, the motion vectors said. Classes match
     by group (supercategory). groups: of each class id. conf: the lowest score that is reported: always enough to
-    begin a track, and the least that does.
+    begin a track, and the least that does. state: tracks to go on with.
     """
 
-    def __init__(self, groups: I32, conf: float) -> None:
+    def __init__(self, groups: I32, conf: float, state: TrackState | None = None) -> None:
         self._groups = groups
         self._conf = conf
-        self._next_id = 1
-        self.state = TrackState.empty()
+        self.state = state or TrackState.empty()
+        self._next_id = 1 + int(self.state.objects.track_id.max(initial=0))
 
     def affinity(self, tracks: Objects, detections: Objects) -> F32:
         """(n, m): overlap, 0 between different groups."""

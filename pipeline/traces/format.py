@@ -81,7 +81,7 @@ class Trace:
     """One clip. meta: see docs/traces.md. motion: packed blocks; ends: where each ends.
 
     `costs` are CPU ms on the machine that recorded, for one frame: demux, decode (with vectors), plain (decoding
-    without), motion, convert, prepare, propagate, detect.
+    without), motion, convert, prepare, detect; and those of `overhead.measured`.
     """
 
     meta: Mapping[str, Any]

@@ -26,6 +26,7 @@ from everyframe.pipeline.records import Packet
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.overhead import measured
 from everyframe.pipeline.traces.packing import BLOCK, join, pack
 
 SAMPLES = 24
@@ -67,7 +68,9 @@ def record(
     costs = {**_rungs(model, detector, info.width, info.height), **pass_.costs(), "plain": plain_ms, "convert": convert_ms}
     meta = {**recipe(video, detector, limit), **pass_.meta(), "costs": costs, "machine": machine_id()}
     motion, ends = join(pass_.blocks)
-    return tf.Trace(meta, pass_.packet_arrays(), pass_.frame_arrays(), _detections(known), motion, ends)
+    return measured(
+        tf.Trace(meta, pass_.packet_arrays(), pass_.frame_arrays(), _detections(known), motion, ends)
+    )
 
 
 def recipe(video: str, detector: NanoDetDetector, limit: int | None) -> dict[str, Any]:
@@ -249,7 +252,7 @@ def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: 
         rows = measure_costs(settled(model, detector), width, height, default_table(), again=False)
     finally:
         cv2.setNumThreads(threads)
-    return {row.rung: row.ms for row in rows if row.rung in ("detect", "prepare", "propagate")}
+    return {row.rung: row.ms for row in rows if row.rung in ("detect", "prepare")}
 
 
 def _detections(known: Dense) -> tf.Detections:
