@@ -27,6 +27,8 @@ MOST_SHIFT = 40.0  # grey levels; larger differences say nothing of the light of
 LEAST_CELLS = 2
 MOST_BLOBS = 64
 NEWS = 6.0  # frames after which a look is likely to find something else than the one before
+PATIENCE = 2.0  # times longer, after each look in vain at a change that stays
+MOST_PATIENCE = 32.0
 GROWN = 1  # cells around a track that it explains
 MOVING_PX = 0.5
 PRIOR = 4.0  # looks at changes that are worth as much as what this camera has taught
@@ -136,6 +138,7 @@ class Evidence:
         self._usual = np.full(self._shape, USUAL, np.float32)
         self._covered = np.zeros(self._shape, np.bool_)
         self._age = np.zeros(self._shape, np.float32)  # frames since a look
+        self._patience = np.ones(self._shape, np.float32)
         self._changed = np.zeros(self._shape, np.bool_)
         self._now = self._seen.copy()
         self._hits = self._hoped = 0.0
@@ -156,7 +159,7 @@ class Evidence:
 
     def _gathered(self, field: MotionField) -> Changes:
         out = np.empty((MOST_BLOBS, 7), np.float32)
-        blobs = out[: _blobs(self._changed, field.motion, field.known, self._age, out)]
+        blobs = out[: _blobs(self._changed, field.motion, field.known, self._age / self._patience, out)]
         xyxy = (blobs[:, :4] * np.array(self._cell * 2, np.float32)).astype(np.float32)
         trust = (self._hits + PRIOR) / (self._hoped + PRIOR)
         net = blobs[:, 4] * (self._cell[0] * self._cell[1] * self._net**2)
@@ -186,7 +189,9 @@ class Evidence:
         habit = HABIT * np.minimum(np.abs(self._now - self._seen), MOST_TAUGHT)
         self._usual[vain] = np.maximum(self._usual, habit)[vain]
         self._age[inside] = 0
+        self._patience[vain] = np.minimum(PATIENCE * self._patience[vain], MOST_PATIENCE)
         known = inside & ~vain
+        self._patience[known] = 1
         self._seen[known] = self._now[known]
 
 

@@ -15,7 +15,7 @@ from everyframe.operators.types import F32, I32, Bool
 
 CROPS: tuple[tuple[int, int], ...] = (
     (192, 192), (256, 192), (192, 256), (256, 256), (320, 192), (192, 320), (320, 256), (256, 320), (320, 320),
-    (448, 256), (448, 320),
+    (448, 256), (448, 320), (192, 448), (256, 448), (320, 448), (448, 448),
 )  # fmt: skip
 """Sizes (width, height) of crops in net pixels, multiples of the grid: compiled runtimes stay warm."""
 CONTEXT = 64
