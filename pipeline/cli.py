@@ -20,6 +20,7 @@ from everyframe.pipeline.commands.evaluate import evaluate
 from everyframe.pipeline.commands.labels import labels
 from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.run import run
+from everyframe.pipeline.commands.simulate import simulate
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
 from everyframe.pipeline.progress import error_line
 
@@ -55,6 +56,11 @@ _EXAMPLES = {
         "everyframe record clip.mp4",
         "everyframe record 'cameras/*.mp4' --out traces --limit 2000",
     ],
+    "simulate": [
+        "everyframe simulate --out synthetic --cameras 20 --seconds 60 --seed 7",
+        "everyframe simulate --out synthetic --size 640x360 --rate 15 --jobs 2",
+        "everyframe simulate --out synthetic --from clip.mp4 --cameras 5",
+    ],
     "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
     "doctor": ["everyframe doctor", "everyframe doctor --json"],
 }
@@ -85,6 +91,7 @@ def build_app() -> App:
         (evaluate, "VIDEO"),
         (labels, "[WHERE]"),
         (record, "VIDEO..."),
+        (simulate, "--out DIR"),
         (costs, ""),
         (doctor, ""),
     ):

@@ -1,0 +1,1 @@
+"""Synthetic cameras: procedural scenes, really coded, with exact ground truth and a stand-in for the CNN."""
