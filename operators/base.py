@@ -55,6 +55,13 @@ class Remembering(Protocol):
         ...
 
 
+@runtime_checkable
+class Keyed(Protocol):
+    """What an operator that stores more of a whole look than its objects has: `key` stands in for `detect`."""
+
+    key: Operator
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """What rungs cost on this machine, in CPU ms for one frame; policies and operators compare, they know no figure.

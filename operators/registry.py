@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from everyframe.operators.base import Detector, Operator, Prices
 from everyframe.operators.detect import Detect
+from everyframe.operators.flow.operator import Flow
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.region.operator import Region
@@ -14,6 +15,7 @@ from everyframe.operators.residual.operator import Residual
 OPERATORS: dict[str, Callable[[Detector, Prices], Operator]] = {
     "hold": lambda detector, prices: Hold(),
     "propagate": lambda detector, prices: Propagate(),
+    "flow": Flow,
     "region": Region,
     "residual": Residual,
     "detect": lambda detector, prices: Detect(detector),

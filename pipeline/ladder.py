@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from everyframe.operators.base import Detector, Operator, Prices, Remembering
+from everyframe.operators.base import Detector, Keyed, Operator, Prices, Remembering
 from everyframe.operators.registry import make_operator
 from everyframe.operators.types import U8, MotionField, Objects, Origin, View
 from everyframe.pipeline.meter import Meter
@@ -22,6 +22,10 @@ class Ladder:
         self._meter = meter
         names = dict.fromkeys((*ALWAYS, *rungs))
         self._rungs: dict[str, Operator] = {name: make_operator(name, detector, prices) for name in names}
+        self._plain = self._rungs["detect"]
+        for rung in list(self._rungs.values()):
+            if isinstance(rung, Keyed):
+                self._rungs["detect"] = rung.key
         self._remembering = [rung for rung in self._rungs.values() if isinstance(rung, Remembering)]
 
     def view(self, frame: Frame, motion: MotionField | None) -> View:
@@ -47,7 +51,7 @@ class Ladder:
     def detect(self, frame: Frame) -> Objects:
         """A look at a whole picture out of turn: the rungs that remember are not told."""
         with self._meter.step("cnn"):
-            return self._rungs["detect"].apply(self.view(frame, None), Objects.empty())
+            return self._plain.apply(self.view(frame, None), Objects.empty())
 
     def look(self, name: str, view: View, objects: Objects) -> tuple[Objects, Origin]:
         """What a rung gives for a frame, and how its labels came to be."""

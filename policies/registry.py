@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from everyframe.policies.base import Policy
 from everyframe.policies.fixed import Dense, IFrames, Random, Stride
+from everyframe.policies.flow import Flow
 from everyframe.policies.motion import Motion
 from everyframe.policies.region import Region
 from everyframe.policies.residual import Residual
@@ -30,6 +31,12 @@ def _stride(text: str) -> Policy:
     if not text.isdecimal() or int(text) < 1:
         raise PolicyError(f"policy stride:{text} needs a whole number of at least 1, as in stride:10.")
     return Stride(int(text))
+
+
+def _flow(text: str) -> Policy:
+    if not text.isdecimal() or int(text) < 1:
+        raise PolicyError(f"policy flow:{text} needs a whole number of at least 1, as in flow:10.")
+    return Flow(int(text))
 
 
 def _region(text: str) -> Policy:
@@ -61,6 +68,7 @@ def _plain(make: Callable[[], Policy]) -> Callable[[str], Policy]:
 POLICIES: dict[str, Entry] = {
     "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _plain(Motion)),
     "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _stride),
+    "flow": Entry("flow:N", "the CNN on every N-th frame, between them its features are renewed in part", _flow),
     "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),
     "residual": Entry("residual", "the CNN on every frame, computed only where the picture changed", _plain(Residual)),
     "iframes": Entry("iframes", "decodes key frames only", _plain(IFrames)),

@@ -19,14 +19,17 @@ MOST = 1000
 _STEPS = np.arange(BINS, dtype=np.float32)
 
 
-def decode(maps: Sequence[F32], box: Letterbox, min_score: float) -> Objects:
+def decode(
+    maps: Sequence[F32], box: Letterbox, min_score: float, corner: tuple[int, int] = (0, 0)
+) -> Objects:
     """Objects scored `min_score` or more in pixels of the source, sorted by falling score.
 
     maps: for stride 8, 16, 32 an array (rows, cols, 124): 80 class logits, then 11 bins for each of left, top,
-    right, bottom. A cell may give objects of several classes.
+    right, bottom. A cell may give objects of several classes. corner: (x, y) of the maps in the input, where they are
+    those of a part of it.
     """
     score, class_id, xyxy = candidates(maps, min_score)
-    xyxy = box.to_source(xyxy)
+    xyxy = box.to_source(xyxy + np.array(corner * 2, np.float32))
     whole = np.flatnonzero((xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1]))
     order = whole[np.argsort(-score[whole], kind="stable")][:MOST]
     xyxy, score, class_id = xyxy[order], score[order], class_id[order]

@@ -8,7 +8,7 @@ import pytest
 from everyframe.policies.base import Decision, Observation, PacketFacts, Policy
 from everyframe.policies.registry import POLICIES, PolicyError, make_policy
 
-NUMBERS = {"stride": ":3", "random": ":0.3"}
+NUMBERS = {"stride": ":3", "flow": ":3", "random": ":0.3"}
 SPECS = [name + NUMBERS.get(name, "") for name in POLICIES]
 
 
