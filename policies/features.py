@@ -33,6 +33,8 @@ from everyframe.policies.stray import (
 HORIZON = 300
 """Frames after a look up to which time is told apart."""
 LONGEST_GOP = 256
+STRONG = np.float32(0.45)
+"""Score of a track from which it counts here."""
 
 TIME = (
     "since_look",  # log1p(frames since the last look) / log1p(HORIZON), 0 .. 1
@@ -59,6 +61,7 @@ TRACKS = (
     "touching",  # share of tracks that overlap another one, 0 .. 1
     "edge",  # share of tracks at the picture's border, 0 .. 1
     "size",  # mean of the square root of their share of the picture, 0 .. 1
+    "stray_raw",  # log1p(stray motion in cells at full speed), 0 .. 4
 )
 FRAME = (
     "global",  # log1p(pixels a frame that the whole picture moves), 0 .. 5
@@ -262,6 +265,7 @@ def _track_part(motion, known, cells, weight, boxes, scores, cell, width, height
     out[5] = ring_moving / max(ring, 1.0)
     out[8] = np.log1p(n)
     out[9] = np.log1p(out[9])
+    out[15] = np.log1p(out[0])
 
 
 @njit(cache=True, nogil=True)
@@ -287,9 +291,10 @@ class TrackPart:
     ) -> F32:
         """(len(TRACKS),) float32 with `stray` raw (as `stray_motion` gives it), and 0 for what is summed up over frames.
 
-        boxes (n, 4) pixels and scores (n,) of the tracks; those scored 0 were missed at the last look and left out.
+        boxes (n, 4) pixels and scores (n,) of the tracks; those scored below `STRONG` at the last look are left out:
+        which of them there are depends on all looks before.
         """
-        seen = scores > 0
+        seen = scores >= STRONG
         out = np.zeros(len(TRACKS), np.float32)
         rows, cols = known.shape
         _track_part(
@@ -334,12 +339,15 @@ class Since:
             np.float32,
         )  # fmt: skip
 
-    def looked(self, agreement: float, count: int) -> None:
-        """A look at the whole, `frames` after the one before, agreed so much with the tracks and found `count` objects."""
-        self.agreement = agreement
-        self.agreements += AGREEMENTS * (agreement - self.agreements)
-        self.interval, self.frames = self.frames, 0
-        self.usual = float(count) if self.interval == 0 else self.usual + USUAL * (count - self.usual)
+    def told(self, agreement: float, count: int, is_first: bool) -> None:
+        """What a look gave: its agreement with the tracks (NaN at the first), and how many objects there are now."""
+        if is_first:
+            self.usual = float(count)
+            return
+        self.usual += USUAL * (count - self.usual)
+        if not math.isnan(agreement):
+            self.agreement = agreement
+            self.agreements += AGREEMENTS * (agreement - self.agreements)
 
 
 AGREEMENTS, USUAL = 0.3, 0.2

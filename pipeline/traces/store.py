@@ -18,7 +18,7 @@ from everyframe.pipeline.traces.tables import Told, build
 from everyframe.policies.features import HORIZON
 from everyframe.policies.simulation.table import Between, Carried, ClipTable, Costs
 
-FORMAT = 1
+FORMAT = 3
 _PARTS: dict[str, Any] = {"costs": Costs, "carried": Carried, "between": Between}
 
 

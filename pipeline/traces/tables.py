@@ -77,11 +77,14 @@ def scene_of(trace: Trace, classes: Sequence[str] = ()) -> Scene:
             raise UsageError(f"no class {name!r} in this trace{did_you_mean(name, names)}")
     groups = metrics.group_table(trace.meta["supercategory"])
     wanted = np.array([not classes or name in classes for name in names], np.bool_)
+    return Scene(trace, list(trace.fields()), groups, wanted, _truth(trace, groups, wanted))
+
+
+def _truth(trace: Trace, groups: I32, wanted: Bool) -> Truth:
     shown = [o[(o.score >= metrics.SCORE) & wanted[o.class_id]] for o in trace.objects]
     first = np.cumsum([0, *(len(o) for o in shown)]).astype(np.int32)
     whole = Objects.concat(shown)
-    truth = Truth(first, whole.xyxy, groups[whole.class_id].astype(np.int16))
-    return Scene(trace, list(trace.fields()), groups, wanted, truth)
+    return Truth(first, whole.xyxy, groups[whole.class_id].astype(np.int16))
 
 
 def looks_at(scene: Scene, horizon: int, told: Told | None = None) -> Iterator[Look]:
@@ -153,6 +156,31 @@ def carried_of(scene: Scene, looks: Sequence[Look]) -> Carried:
     )
 
 
+@njit(cache=True, nogil=True)
+def _agree(path, groups, first, boxes, truth_groups, k, out):  # type: ignore[no-untyped-def]
+    shown = np.ones(path.shape[1], np.bool_)
+    frames = first.shape[0] - 1
+    for d in range(min(path.shape[0], frames - k)):
+        a, b = first[k + d], first[k + d + 1]
+        both = path.shape[1] + b - a
+        out[d] = 2.0 * right(path[d], groups, shown, boxes[a:b], truth_groups[a:b]) / both if both else 1.0
+
+
+def agreement_of(scene: Scene, looks: Sequence[Look]) -> NDArray[np.float16]:
+    """(n, horizon + 1): what `TrackKeeper.agreement` would say of a look at frame k + d after one at k, NaN beyond the clip.
+
+    Objects that have left the picture are still counted.
+    """
+    truth = _truth(scene.trace, scene.groups, np.ones(len(scene.groups), np.bool_))
+    out = np.full((len(looks), len(looks[0].ahead)), np.nan, np.float32)
+    for k, look in enumerate(looks):
+        objects = look.state.objects
+        rows = np.flatnonzero(look.state.looked >= metrics.SCORE)
+        groups = scene.groups[objects.class_id[rows]].astype(np.int16)
+        _agree(np.ascontiguousarray(look.ahead[:, rows]), groups, truth.first, truth.boxes, truth.groups, k, out[k])
+    return out.astype(np.float16)
+
+
 def build(
     trace: Trace, classes: Sequence[str] = (), horizon: int = HORIZON, both_sides: bool = True, told: Told | None = None
 ) -> ClipTable:
@@ -177,6 +205,7 @@ def build(
         packets=packet_features(trace),
         motion=np.stack([part.values for part in parts]),
         tracks=features,
+        agreement=agreement_of(scene, looks),
         carried=carried_of(scene, looks),
         between=between_of(scene, looks, horizon, told) if both_sides else None,
     )

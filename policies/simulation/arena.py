@@ -11,14 +11,13 @@ import numpy as np
 from everyframe.policies.features import FRAME, PACKET, TRACKS
 from everyframe.policies.simulation.table import ClipTable
 
-
 FIXED = 2048.0
 
 
 class Clips(NamedTuple):
     """N frames of all clips. base, length (clips,): where each begins and how long it is. The others as in `ClipTable`,
-    with key (N,): the last key frame at or before each, counted in the clip; decode (N,): ms; tracks in units of
-    1 / FIXED; between (N, gaps, 4)."""
+    with key (N,): the last key frame at or before each, counted in the clip; decode (N,): ms; tracks and
+    agreement in units of 1 / FIXED; between (N, gaps, 4)."""
 
     base: np.ndarray
     length: np.ndarray
@@ -28,6 +27,7 @@ class Clips(NamedTuple):
     packets: np.ndarray
     motion: np.ndarray
     tracks: np.ndarray
+    agreement: np.ndarray
     right: np.ndarray
     shown: np.ndarray
     first: np.ndarray
@@ -74,6 +74,7 @@ def arena_of(tables: Sequence[ClipTable], lookahead: bool = False) -> Arena:
         packets=_joined([t.packets for t in tables], len(PACKET)),
         motion=_joined([t.motion for t in tables], len(FRAME)),
         tracks=_joined([_fixed(t.tracks) for t in tables], len(TRACKS)),
+        agreement=np.concatenate([_fixed(np.nan_to_num(t.agreement)) for t in tables]),
         right=np.concatenate([c.right for c in carried]),
         shown=np.concatenate([c.shown for c in carried]),
         first=_joined_first([c.first for c in carried]),
@@ -91,12 +92,14 @@ def arena_of(tables: Sequence[ClipTable], lookahead: bool = False) -> Arena:
 
 def _fixed(values: np.ndarray) -> np.ndarray:
     """float16 as int16 in units of 1 / FIXED: compiled code has no float16."""
-    return np.clip(np.rint(values.astype(np.float32) * FIXED), -32768, 32767).astype(np.int16)
+    out: np.ndarray = np.clip(np.rint(values.astype(np.float32) * FIXED), -32768, 32767).astype(np.int16)
+    return out
 
 
 def last_key(is_key: np.ndarray) -> np.ndarray:
     """(n,): the last key frame at or before each frame; 0 before the first one."""
-    return np.maximum.accumulate(np.where(is_key, np.arange(len(is_key)), 0))
+    out: np.ndarray = np.maximum.accumulate(np.where(is_key, np.arange(len(is_key)), 0))
+    return out
 
 
 def _joined(parts: list[np.ndarray], columns: int) -> np.ndarray:

@@ -24,6 +24,7 @@ COST, TRUE, REPORTED, EXPECTED, MISSED = range(5)
 """Columns of what a step tells: cost in dense frames; true positives, reports and true objects that were settled by it;
 and false positives with misses."""
 _SUMMED = tuple(TRACKS.index(name) for name in ("alarm", "travelled", "anew_since"))
+_COUNT = TRACKS.index("count")
 _LOG_H, _LOG_G = np.log1p(HORIZON), np.log1p(LONGEST_GOP)
 
 
@@ -93,20 +94,20 @@ def _from_both_sides(clips, whole):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _look(clips, whole, real, shift, found, count, told):  # type: ignore[no-untyped-def]
-    """A look at the frame now. found, count: of the tracks carried here."""
+def _look(clips, whole, real, shift, told):  # type: ignore[no-untyped-def]
+    """A look at the frame now."""
     base = clips.base[whole[CLIP]]
     t = base + whole[NOW]
-    truth = clips.truth[t]
+    objects = np.expm1(clips.tracks[t, 0, _COUNT] / FIXED)
     if not whole[FRESH]:
-        both = count + truth
-        agreement = 2.0 * found / both if both else 1.0
+        k, d = base + whole[LOOK], min(whole[NOW] - whole[LOOK], clips.agreement.shape[1] - 1)
+        agreement = clips.agreement[k, d] / FIXED
         real[AGREE] = agreement
         real[AGREED] += AGREEMENTS * (agreement - real[AGREED])
-        real[USUALLY] += USUAL * (clips.shown[t, 0] - real[USUALLY])
+        real[USUALLY] += USUAL * (objects - real[USUALLY])
         whole[INTERVAL] = whole[NOW] - whole[LOOK]
     else:
-        real[USUALLY] = clips.shown[t, 0]
+        real[USUALLY] = objects
         whole[ROW] = -1  # no track has been seen yet
     whole[LOOK] = whole[NOW]
     whole[LOST] = whole[FRESH] = 0
@@ -136,7 +137,7 @@ def _frame(clips, whole, real, shift, looks, decodes, lookahead, boxes, shown, t
         if not lookahead or whole[FRESH]:
             told[EXPECTED] = clips.truth[base + whole[NOW]]
         whole[RIGHT] = whole[SHOWN] = 0
-        _look(clips, whole, real, shift, found, count, told)
+        _look(clips, whole, real, shift, told)
     elif not lookahead:
         told[TRUE], told[REPORTED], told[EXPECTED] = found, count, clips.truth[base + whole[NOW]]
     else:

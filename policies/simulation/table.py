@@ -74,7 +74,9 @@ class Between:
 class ClipTable:
     """n frames. is_key (n,): of key packets. truth (n,): objects of the dense detector; true_first (n + 1,), true_boxes,
     true_group: they themselves. packets (n, len(PACKET)) and motion (n, len(FRAME)): features of each frame; tracks
-    (n, horizon + 1, len(TRACKS)) float16: of frame k + d after a look at k. between: None where it was not made."""
+    (n, horizon + 1, len(TRACKS)) float16: of frame k + d after a look at k. agreement (n, horizon + 1) float16: what a
+    look at frame k + d would agree with the tracks since the look at k, classes that are not counted among them; NaN
+    beyond the clip. between: None where it was not made."""
 
     name: str
     costs: Costs
@@ -86,6 +88,7 @@ class ClipTable:
     packets: F32
     motion: F32
     tracks: F16
+    agreement: F16
     carried: Carried
     between: Between | None
 
