@@ -145,7 +145,7 @@ class Region:
         self._doubt.looked_at(seen)
         self.outcome = Origin.REGION
         if self._evidence is not None:
-            new = found.xyxy[kept]
+            new = found.xyxy[kept & (found.score >= FLOOR)]
             new = new[iou(new, tracks.xyxy).max(1, initial=0) < SAME]
             self._evidence.settle(self.crops.astype(np.float32), new)
         return Objects.concat([tracks[~seen], found[kept]])
