@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +19,10 @@ def record(
     *video: Annotated[str, Parameter(help="Video files; patterns such as 'cameras/*.mp4' are expanded.")],
     out: Annotated[str, Parameter(help="Folder for the traces. [default: traces]", group=o.OUTPUT)] = "traces",
     again: Annotated[bool, o.flag("Record also what is there already with equal settings.", o.OUTPUT)] = False,
+    detections: Annotated[
+        Literal["cnn", "synthetic"],
+        Parameter(help="synthetic: what stands in for the CNN on clips of everyframe simulate. [default: cnn]", group=o.MODEL),
+    ] = "cnn",
     limit: o.LimitOption = None,
     model: o.ModelOption = None,
     imgsz: o.ImgszOption = None,
@@ -46,7 +50,7 @@ def record(
     with make_progress(quiet) as progress:
         for path, name in zip(paths, names_for(paths), strict=True):
             try:
-                row = _one(path, str(trace_path(name, out)), settings, again, progress)
+                row = _one(path, str(trace_path(name, out)), settings, detections, again, progress)
             except EveryframeError as e:
                 if len(paths) == 1:
                     raise
@@ -57,7 +61,10 @@ def record(
     return 1 if failed else 0
 
 
-def _one(path: str, target: str, settings: LabelSettings, again: bool, progress: Progress) -> dict[str, Any]:
+def _one(
+    path: str, target: str, settings: LabelSettings, detections: Literal["cnn", "synthetic"], again: bool,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
     from pathlib import Path
 
     from everyframe.pipeline.costs import open_detector
@@ -68,12 +75,12 @@ def _one(path: str, target: str, settings: LabelSettings, again: bool, progress:
     file = Path(target)
     with FileSource(path) as source:
         detector = open_detector(settings.model, source.info.width, source.info.height)
-    if not again and is_recorded(file, recipe(path, detector, settings.limit)):
+    if not again and is_recorded(file, recipe(path, detector, settings.limit, detections)):
         return {"video": path, "trace": target, "recorded": False, "bytes": file.stat().st_size}
-    trace = record(path, settings.model, settings.limit, _Told(progress, Path(path).name), detector)
+    told = _Told(progress, Path(path).name)
+    trace = record(path, settings.model, settings.limit, told, detector, detections)
     return {
         "video": path, "trace": target, "recorded": True, "bytes": tf.save(trace, file), "frames": len(trace),
-        "blocks": trace.blocks,
     }  # fmt: skip
 
 

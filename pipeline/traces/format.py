@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from everyframe.operators.types import I32, U8, Bool, MotionField, Objects
 from everyframe.pipeline.errors import SinkError, SourceError
 from everyframe.pipeline.records import SourceInfo
-from everyframe.pipeline.traces.packing import BLOCK, unpack
+from everyframe.pipeline.traces.packing import unpack
 from everyframe.policies.base import PacketFacts
 
 FORMAT = 1
@@ -131,10 +131,6 @@ class Trace:
             for i in range(len(motion)):
                 yield MotionField(motion[i], known[i], cell, width, height)
             start = end
-
-    @property
-    def blocks(self) -> int:
-        return -(-int((self.frames.motion == CODED).sum()) // BLOCK)
 
 
 _GROUPS: dict[str, type] = {"packets": Packets, "frames": Frames, "detections": Detections}

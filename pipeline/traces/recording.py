@@ -7,7 +7,7 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,16 +19,18 @@ from everyframe.pipeline.cost_table import default_table
 from everyframe.pipeline.costs import measure_costs, open_detector, settled
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import EveryframeError, SourceBroken, SourceError, mask_secrets
-from everyframe.pipeline.evaluation.dense import Dense, dense
+from everyframe.pipeline.evaluation.dense import dense
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.machine import machine_id
 from everyframe.pipeline.records import Packet
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
+from everyframe.pipeline.synthetic.detections import synthetic_detections
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.overhead import measured
 from everyframe.pipeline.traces.packing import BLOCK, join, pack
 
+Detections = Literal["cnn", "synthetic"]
 SAMPLES = 24
 """Frames on which converting is measured."""
 
@@ -47,33 +49,47 @@ def record(
     limit: int | None = None,
     progress: Told | None = None,
     detector: NanoDetDetector | None = None,
+    detections: Detections = "cnn",
 ) -> tf.Trace:
-    """Records a clip, or its first `limit` frames; detections come from the evaluation's cache where they are there.
+    """Records a clip, or its first `limit` frames; the CNN's detections come from the evaluation's cache where they are
+    there.
 
-    detector: one that is loaded already, for `model`. Raises SourceError where the clip cannot be read to its end,
-    DetectorError.
+    detector: one that is loaded already, for `model`. detections: "synthetic" takes what stands in for the CNN on a clip
+    that `everyframe simulate` made; the CNN's cost is counted all the same. Raises SourceError where the clip cannot be
+    read to its end, or is not synthetic; DetectorError.
     """
     with FileSource(video) as source:
         info = source.info
     detector = detector or open_detector(model, info.width, info.height)
-    known = dense(video, detector, limit, measure=False, progress=progress)
+    if detections == "cnn":
+        known = dense(video, detector, limit, measure=False, progress=progress).frames
+    else:
+        known = _synthetic(video)[:limit]
     pass_ = _Pass(limit)
     pass_.run(video, progress)
-    if len(pass_.rows) != len(known.frames):
+    if len(pass_.rows) != len(known):
         raise SourceError(
-            f"{mask_secrets(video)} gave {len(pass_.rows)} frames with motion and {len(known.frames)} without: "
-            "report this as a fault."
+            f"{mask_secrets(video)} has {len(pass_.rows)} frames, and detections for {len(known)}: report this as a fault."
         )
     plain_ms, convert_ms = _plain(video, limit)
     costs = {**_rungs(model, detector, info.width, info.height), **pass_.costs(), "plain": plain_ms, "convert": convert_ms}
-    meta = {**recipe(video, detector, limit), **pass_.meta(), "costs": costs, "machine": machine_id()}
+    meta = {**recipe(video, detector, limit, detections), **pass_.meta(), "costs": costs, "machine": machine_id()}
     motion, ends = join(pass_.blocks)
     return measured(
         tf.Trace(meta, pass_.packet_arrays(), pass_.frame_arrays(), _detections(known), motion, ends)
     )
 
 
-def recipe(video: str, detector: NanoDetDetector, limit: int | None) -> dict[str, Any]:
+def _synthetic(video: str) -> list[Objects]:
+    known = synthetic_detections(video)
+    if known is None:
+        raise SourceError(f"{mask_secrets(video)} was not made by everyframe simulate: record it with the CNN.")
+    return known
+
+
+def recipe(
+    video: str, detector: NanoDetDetector, limit: int | None, detections: Detections = "cnn"
+) -> dict[str, Any]:
     """What a trace is a function of: a trace with equal ones need not be recorded again."""
     digest = blake2b(digest_size=16)
     try:
@@ -86,6 +102,7 @@ def recipe(video: str, detector: NanoDetDetector, limit: int | None) -> dict[str
         "everyframe": __version__,
         "digest": digest.hexdigest(),
         "limit": limit,
+        "detections": detections,
         "model": {
             "digest": detector.digest, "imgsz": detector.imgsz, "runtime": detector.runtime,
             "precision": detector.precision, "min_score": detector.min_score,
@@ -255,7 +272,7 @@ def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: 
     return {row.rung: row.ms for row in rows if row.rung in ("detect", "prepare")}
 
 
-def _detections(known: Dense) -> tf.Detections:
-    count = np.array([len(objects) for objects in known.frames], np.int32)
-    whole = Objects.concat(known.frames)
+def _detections(known: list[Objects]) -> tf.Detections:
+    count = np.array([len(objects) for objects in known], np.int32)
+    whole = Objects.concat(known)
     return tf.Detections(count, whole.xyxy, whole.score, whole.class_id)
