@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from everyframe.operators.base import Detector, Keyed, Operator, Prices, Remembering
+from everyframe.operators.region.crops import look_at
 from everyframe.operators.registry import make_operator
-from everyframe.operators.types import U8, MotionField, Objects, Origin, View
+from everyframe.operators.types import I32, U8, MotionField, Objects, Origin, View
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Frame
 
@@ -19,6 +20,7 @@ class Ladder:
     """Applies rungs by name. rungs: those wanted beside hold, propagate and detect."""
 
     def __init__(self, detector: Detector, rungs: Sequence[str], prices: Prices, meter: Meter) -> None:
+        self._detector = detector
         self._meter = meter
         names = dict.fromkeys((*ALWAYS, *rungs))
         self._rungs: dict[str, Operator] = {name: make_operator(name, detector, prices) for name in names}
@@ -52,6 +54,12 @@ class Ladder:
         """A look at a whole picture out of turn: the rungs that remember are not told."""
         with self._meter.step("cnn"):
             return self._plain.apply(self.view(frame, None), Objects.empty())
+
+    def detect_part(self, frame: Frame, crops: I32) -> Objects:
+        """A look at rectangles (k, 4) of a picture out of turn."""
+        picture = self._metered(frame.picture)()
+        with self._meter.step("region"):
+            return look_at(self._detector, picture, crops)
 
     def look(self, name: str, view: View, objects: Objects) -> tuple[Objects, Origin]:
         """What a rung gives for a frame, and how its labels came to be."""

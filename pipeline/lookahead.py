@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from everyframe.operators.boxes import LEAST_INSIDE, match, share_inside
+from everyframe.operators.boxes import LEAST_INSIDE, Rows, share_inside
 from everyframe.operators.propagate import move
-from everyframe.operators.types import F32, I32, Bool, MotionField, Objects, Origin
-from everyframe.pipeline.tracks import LEAST_IOU, TrackKeeper, TrackState
+from everyframe.operators.types import F32, I32, NO_TRACK, Bool, MotionField, Objects, Origin
+from everyframe.pipeline.tracks import TrackKeeper, TrackState, associate
 
 MISSED_SCORE = 0.2
 """What a track is taken to score at a look that did not find it: its label ends (or begins) about half way."""
@@ -29,6 +29,76 @@ class Paths:
     ahead: F32
     back: F32
     affinity: F32
+
+
+@dataclass(frozen=True, slots=True)
+class Strands:
+    """k objects on their way from look to look: tracks of the look before, detections of this one, or both in one.
+
+    first, last (k,): rows of the tracks and of the detections, -1 where that look did not find it. start, end (k,):
+    scores at the looks, 0 where missed. on, back (n + 1, k, 4): boxes by the way on and the way back; of an object that
+    one look alone found both are the one there is.
+    """
+
+    first: Rows
+    last: Rows
+    start: F32
+    end: F32
+    on: F32
+    back: F32
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def steps(self) -> int:
+        return len(self.on) - 1
+
+    @classmethod
+    def of(cls, paths: Paths, detections: Objects, conf: float) -> Strands:
+        """Every track and every detection, paired as the track keeper will do it."""
+        rows, columns = associate(paths.affinity, detections.score, conf)
+        a, b = paths.affinity.shape
+        went, came = np.setdiff1d(np.arange(a), rows), np.setdiff1d(np.arange(b), columns)
+        first = np.concatenate([rows, went, np.full(len(came), -1)])
+        last = np.concatenate([columns, np.full(len(went), -1), came])
+        return cls._along(paths, detections, first, last)
+
+    @classmethod
+    def tracked(cls, paths: Paths, found: Objects) -> Strands:
+        """Those that a look has left: found are its detections with their tracks."""
+        ids = np.union1d(paths.before.objects.track_id, found.track_id[found.track_id != NO_TRACK])
+        first, last = _rows_of(ids, paths.before.objects.track_id), _rows_of(ids, found.track_id)
+        return cls._along(paths, found, first, last)
+
+    @classmethod
+    def _along(cls, paths: Paths, detections: Objects, first: Rows, last: Rows) -> Strands:
+        on, back = _take(paths.ahead, first), _take(paths.back, last)
+        on[:, first < 0], back[:, last < 0] = back[:, first < 0], on[:, last < 0]
+        return cls(first, last, _take(paths.before.looked, first), _take(detections.score, last), on, back)
+
+    def rows(self, kept: Bool) -> tuple[Rows, Rows]:
+        """Rows of the tracks and of the detections of some strands (mask (k,)), in rising order."""
+        first, last = self.first[kept], self.last[kept]
+        return np.sort(first[first >= 0]), np.sort(last[last >= 0])
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Where the word of the look before gives way to that of this one. until (k,) frame steps: the last at which the
+    first holds. sharp (k,) bool: the score changes there at once, not little by little. apart (n + 1, k) bool: the ways
+    don't meet at this step, so that between them there is nothing."""
+
+    until: NDArray[np.float32]
+    sharp: Bool
+    apart: Bool
+
+    @classmethod
+    def half_way(cls, strands: Strands) -> Turns:
+        """Where nothing more is known."""
+        k, n = len(strands), strands.steps
+        none = np.zeros(k, np.bool_)
+        return cls(np.full(k, n / 2, np.float32), none, np.zeros((n + 1, k), np.bool_))
 
 
 def carry(boxes: F32, fields: Sequence[MotionField | None]) -> F32:
@@ -51,48 +121,26 @@ def carry_back(boxes: F32, fields: Sequence[MotionField | None]) -> F32:
 
 
 def both_ways(
-    keeper: TrackKeeper, before: TrackState, fields: Sequence[MotionField | None], detections: Objects
+    keeper: TrackKeeper,
+    before: TrackState,
+    fields: Sequence[MotionField | None],
+    detections: Objects,
+    ahead: F32 | None = None,
+    back: F32 | None = None,
 ) -> Paths:
-    """fields: of the frames after the look before, up to and with this one."""
-    ahead = carry(before.objects.xyxy, fields)
-    back = carry_back(detections.xyxy, fields)
+    """fields: of the frames after the look before, up to and with this one. ahead, back: a way that is known already."""
+    ahead = carry(before.objects.xyxy, fields) if ahead is None else ahead
+    back = carry_back(detections.xyxy, fields) if back is None else back
     arrived = keeper.affinity(replace(before.objects, xyxy=ahead[-1]), detections)
     returned = keeper.affinity(before.objects, replace(detections, xyxy=back[0]))
     return Paths(before, ahead, back, np.float32(0.5) * (arrived + returned))
 
 
-def came_or_went(paths: Paths, detections: Objects, conf: float, width: int, height: int) -> int:
-    """How many objects good enough to report (conf) at one look are not so at the other, and did not leave the
-    picture, or enter it, on their way."""
-    stayed = share_inside(paths.ahead[-1], width, height) >= LEAST_INSIDE
-    was_inside = share_inside(paths.back[0], width, height) >= LEAST_INSIDE
-    went = (paths.before.objects.score >= conf) & stayed
-    came = (detections.score >= conf) & was_inside
-    rows, columns = match(paths.affinity, LEAST_IOU)
-    lasting = (paths.before.objects.score[rows] >= conf) & (detections.score[columns] >= conf)
-    went[rows[lasting]] = False
-    came[columns[lasting]] = False
-    return int(went.sum() + came.sum())
-
-
-def close(
-    keeper: TrackKeeper,
-    paths: Paths,
-    fields: Sequence[MotionField | None],
-    detections: Objects,
-    frame_index: int,
-    width: int,
-    height: int,
-) -> tuple[Objects, list[Objects]]:
-    """Takes a look into the tracks and labels the frames since the look before.
-
-    Returns this look's detections with their tracks, and one Objects for each frame between. Scores run linearly from
-    look to look.
-    """
+def close(keeper: TrackKeeper, paths: Paths, detections: Objects, frame_index: int) -> Objects:
+    """Takes a look into the tracks; returns its detections with their tracks."""
     before = paths.before
     keeper.state = before.moved(replace(before.objects, xyxy=paths.ahead[-1]))
-    found = keeper.look(detections, frame_index, paths.affinity)
-    return found, _between(paths, found, fields, width, height)
+    return keeper.look(detections, frame_index, paths.affinity)
 
 
 def one_sided(
@@ -121,33 +169,41 @@ class Blend:
     both: Bool
 
 
-def blend(paths: Paths, found: Objects, width: int, height: int) -> Blend:
-    """Blends the two paths of each track: the nearer look weighs more. found: this look's objects with their tracks."""
-    steps = len(paths.ahead) - 1
-    before = paths.before
-    tracked = found.track_id >= 0
-    found, back = found[tracked], paths.back[:, tracked]
-    ids = np.union1d(before.objects.track_id, found.track_id).astype(np.int32)
-    first, last = _rows_of(ids, before.objects.track_id), _rows_of(ids, found.track_id)
-    has_first, has_last = first >= 0, last >= 0
-    both = has_first & has_last
-    share = np.linspace(0, 1, steps + 1, dtype=np.float32)[:, None]
-    weight = np.where(both, share, has_last.astype(np.float32))
-    boxes = (1 - weight[..., None]) * _take(paths.ahead, first) + weight[..., None] * _take(back, last)
-    start = np.maximum(_take(before.looked, first), MISSED_SCORE)
-    end = np.maximum(_take(found.score, last), MISSED_SCORE)
-    scores = ((1 - share) * start + share * end).astype(np.float32)
+def blend(
+    paths: Paths,
+    found: Objects,
+    width: int,
+    height: int,
+    strands: Strands | None = None,
+    turns: Turns | None = None,
+) -> Blend:
+    """Blends the two ways of each track: the nearer look weighs more. found: this look's objects with their tracks.
+
+    strands, turns: of this interval, where more is known than both ends. Where the two ways don't meet, the one counts
+    whose word holds; scores run linearly, or change where the word does.
+    """
+    strands = strands or Strands.tracked(paths, found)
+    turns = turns or Turns.half_way(strands)
+    before, first, last = paths.before.objects, strands.first, strands.last
+    share = np.linspace(0, 1, strands.steps + 1, dtype=np.float32)[:, None]
+    late = np.arange(strands.steps + 1)[:, None] > turns.until
+    weight = np.where(turns.apart, late, share)[..., None].astype(np.float32)
+    boxes = (1 - weight) * strands.on + weight * strands.back
+    change = np.where(turns.sharp, late, share).astype(np.float32)
+    start, end = np.maximum(strands.start, MISSED_SCORE), np.maximum(strands.end, MISSED_SCORE)
+    scores = ((1 - change) * start + change * end).astype(np.float32)
     inside = share_inside(boxes.reshape(-1, 4), width, height).reshape(scores.shape) >= LEAST_INSIDE
-    use_last = has_last & ((share > 0.5) | ~has_first)
-    classes = np.where(use_last, _take(found.class_id, last), _take(before.objects.class_id, first))
-    return Blend(boxes, scores, classes, inside, ids, both)
+    use_last = (last >= 0) & (late | (first < 0))
+    classes = np.where(use_last, _take(found.class_id, last), _take(before.class_id, first))
+    ids = np.where(first >= 0, _take(before.track_id, first), _take(found.track_id, last))
+    both = (first >= 0) & (last >= 0)
+    kept = np.flatnonzero(ids != NO_TRACK)
+    kept = kept[np.argsort(ids[kept])]
+    return Blend(boxes[:, kept], scores[:, kept], classes[:, kept], inside[:, kept], ids[kept], both[kept])
 
 
-def _between(
-    paths: Paths, found: Objects, fields: Sequence[MotionField | None], width: int, height: int
-) -> list[Objects]:
-    """One Objects for each frame between the looks."""
-    b = blend(paths, found, width, height)
+def labels_of(b: Blend, fields: Sequence[MotionField | None]) -> list[Objects]:
+    """One Objects for each frame between the looks. fields: of the frames after the first look."""
     undecoded = np.where(b.both, Origin.INTERPOLATED, Origin.HELD).astype(np.uint8)
     moved = np.full(len(b.ids), Origin.PROPAGATED, np.uint8)
     labels = []
@@ -168,7 +224,7 @@ def _rows_of(ids: I32, among: I32) -> NDArray[np.intp]:
     return rows
 
 
-def _take(values: NDArray[np.generic], rows: NDArray[np.intp]) -> np.ndarray:
+def _take(values: NDArray[np.generic], rows: Rows) -> np.ndarray:
     """values[rows] (or values[:, rows] of paths), 0 where a row is -1."""
     axis = 1 if values.ndim == 3 else 0
     if values.shape[axis] == 0:

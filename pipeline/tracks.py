@@ -84,7 +84,7 @@ class TrackKeeper:
         state = self.state
         if affinity is None:
             affinity = self.affinity(state.objects, detections)
-        rows, columns = _two_stage(affinity, detections.score, self._conf)
+        rows, columns = associate(affinity, detections.score, self._conf)
         ids = np.full(len(detections), NO_TRACK, np.int32)
         ids[columns] = state.objects.track_id[rows]
         born = np.flatnonzero((ids == NO_TRACK) & (detections.score >= self._conf))
@@ -101,7 +101,7 @@ class TrackKeeper:
             np.zeros(n, np.int32),
             np.full(n, frame_index, np.int32),
         )
-        self.state = _join(now, self._missed(np.setdiff1d(np.arange(len(state.objects)), rows)))
+        self.state = join(now, self._missed(np.setdiff1d(np.arange(len(state.objects)), rows)))
         return found
 
     def take(self, objects: Objects, frame_index: int) -> Objects:
@@ -115,7 +115,7 @@ class TrackKeeper:
         kept = self.state.keep(rows).moved(carried)
         self.state = self.state.keep(np.setdiff1d(np.arange(len(at)), rows))
         found = self.look(objects[objects.track_id == NO_TRACK], frame_index)
-        self.state = _join(kept, self.state)
+        self.state = join(kept, self.state)
         return Objects.concat([carried, found])
 
     def _missed(self, rows: NDArray[np.intp]) -> TrackState:
@@ -126,8 +126,8 @@ class TrackKeeper:
         return aged.keep(aged.misses <= MOST_MISSES)
 
 
-def _two_stage(affinity: F32, scores: F32, birth: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Good detections choose first, weak ones take what is left of the tracks."""
+def associate(affinity: F32, scores: F32, birth: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of tracks and detections, rows and columns of their affinity. Good detections choose first, weak ones take what is left of the tracks."""
     good = np.flatnonzero(scores >= birth)
     weak = np.flatnonzero(scores < birth)
     rows, columns = match(affinity[:, good], LEAST_IOU)
@@ -136,7 +136,8 @@ def _two_stage(affinity: F32, scores: F32, birth: float) -> tuple[NDArray[np.int
     return np.concatenate([rows, free[rows2]]), np.concatenate([good[columns], weak[columns2]])
 
 
-def _join(a: TrackState, b: TrackState) -> TrackState:
+def join(a: TrackState, b: TrackState) -> TrackState:
+    """The tracks of both."""
     return TrackState(
         Objects.concat([a.objects, b.objects]),
         np.concatenate([a.looked, b.looked]),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.operators.base import Detector
-from everyframe.operators.types import NO_TRACK, MotionField, Objects, Origin, View
+from everyframe.operators.types import I32, NO_TRACK, MotionField, Objects, Origin, View
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
@@ -18,6 +18,7 @@ from everyframe.pipeline.interval import Interval, Labelled
 from everyframe.pipeline.ladder import WHOLE, Ladder
 from everyframe.pipeline.linked import LinkedFrames
 from everyframe.pipeline.meter import Meter
+from everyframe.pipeline.middle import Middle
 from everyframe.pipeline.records import Frame, FrameLabels, Packet, record_of
 from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings
@@ -64,7 +65,10 @@ class StreamWorker:
         self._ladder = Ladder(detector, self._policy.traits.rungs, settings.prices, self._meter)
         self._index = 0
         self._looked_at = -NEVER
-        self._interval = Interval(self._keeper, self._detect, self._policy.traits.look_back, settings.conf)
+        traits = self._policy.traits
+        part = self._detect_part if traits.look_back_rung == "region" else None
+        middle = Middle(detector, self._detect, part, settings.prices)
+        self._interval = Interval(self._keeper, middle, traits.look_back, settings.conf)
         self._linked: LinkedFrames | None = None
         skips = self._policy.traits.keys_only and source.info.decode_all is None
         if settings.mode == "lookahead" and skips:
@@ -263,6 +267,11 @@ class StreamWorker:
         self.stats.cnn_frames += 1
         return detections
 
+    def _detect_part(self, frame: Frame, crops: I32) -> Objects:
+        """Looks back at parts of a picture."""
+        self.stats.partial_frames += 1
+        return self._ladder.detect_part(frame, crops)
+
     def _take_in(
         self, objects: Objects, motion: MotionField | None, frame: Frame
     ) -> tuple[list[FrameLabels], Objects]:
@@ -270,11 +279,11 @@ class StreamWorker:
         if self._settings.mode == "causal" or self._looked_at < 0:
             ready = self._release()
             found = self._keeper.take(objects, self._index)
-            self._interval.begin(self._index)
+            self._interval.begin(self._index, frame)
             return ready, found
         seen = objects[(objects.track_id == NO_TRACK) | (objects.score > 0)]
         seen = replace(seen, track_id=np.full(len(seen), NO_TRACK, np.int32))
-        labelled, found = self._interval.close(seen, motion, self._index, frame.width, frame.height)
+        labelled, found = self._interval.close(seen, motion, self._index, frame)
         return self._reported(labelled), found
 
     def _release(self) -> list[FrameLabels]:

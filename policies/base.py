@@ -66,9 +66,9 @@ class Traits:
     """What the worker must know of a policy before the first packet.
 
     rungs: those it may choose beside hold, propagate and detect. Only they are kept up to date.
-    look_back: in lookahead mode, from which error in waiting there is one more look, half way back between two looks
-    that found different objects; 0 for never. The error is the number of objects that came or went, relative to the
-    number usual for this stream, times the frames between. look_back_rung: what looks, detect or region.
+    look_back: in lookahead mode, how many wrong labels between two looks, relative to the objects usual for this stream, one
+    more look at a whole picture must be expected to put right; 0 for never. look_back_rung: what looks, detect or region (at
+    parts of a picture, which must put right less).
     keys_only: it decodes key packets and nothing else.
     """
 

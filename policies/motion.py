@@ -61,7 +61,7 @@ class Motion:
     """
 
     name = "motion"
-    traits = Traits(look_back=14.0)
+    traits = Traits(look_back=1.0)
 
     def __init__(self) -> None:
         self.reset(0)

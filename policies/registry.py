@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from everyframe.policies.base import Policy
 from everyframe.policies.fixed import Dense, IFrames, Random, Stride
 from everyframe.policies.flow import Flow
+from everyframe.policies.lattice import Lattice
 from everyframe.policies.motion import Motion
 from everyframe.policies.region import Region
 from everyframe.policies.residual import Residual
@@ -45,6 +46,12 @@ def _region(text: str) -> Policy:
     return Region(int(text) if text else None)
 
 
+def _lattice(text: str) -> Policy:
+    if not text.isdecimal() or int(text) < 1:
+        raise PolicyError(f"policy lattice:{text} needs a whole number of at least 1, as in lattice:20.")
+    return Lattice(int(text))
+
+
 def _random(text: str) -> Policy:
     try:
         share = float(text)
@@ -71,6 +78,7 @@ POLICIES: dict[str, Entry] = {
     "flow": Entry("flow:N", "the CNN on every N-th frame, between them its features are renewed in part", _flow),
     "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),
     "residual": Entry("residual", "the CNN on every frame, computed only where the picture changed", _plain(Residual)),
+    "lattice": Entry("lattice:N", "every N-th frame; files: parts of frames between, where both sides disagree", _lattice),
     "iframes": Entry("iframes", "decodes key frames only", _plain(IFrames)),
     "random": Entry("random:P", "the CNN on a random share P of the frames", _random),
     "dense": Entry("dense", "the CNN on every frame", _plain(Dense)),

@@ -8,7 +8,7 @@ import pytest
 from everyframe.policies.base import Decision, Observation, PacketFacts, Policy
 from everyframe.policies.registry import POLICIES, PolicyError, make_policy
 
-NUMBERS = {"stride": ":3", "flow": ":3", "random": ":0.3"}
+NUMBERS = {"stride": ":3", "flow": ":3", "lattice": ":3", "random": ":0.3"}
 SPECS = [name + NUMBERS.get(name, "") for name in POLICIES]
 
 
@@ -74,7 +74,7 @@ class TestContract:
         assert policy.traits.look_back >= 0 and isinstance(policy.traits.keys_only, bool)
 
 
-@pytest.mark.parametrize("spec", ["stride:0", "stride:x", "stride", "random:0", "random:2", "dense:3", "strode:3", "", "x"])
+@pytest.mark.parametrize("spec", ["stride:0", "stride:x", "stride", "lattice:0", "lattice", "random:0", "random:2", "dense:3", "strode:3", "", "x"])
 def test_a_wrong_name_or_number_is_one_sentence(spec):
     with pytest.raises(PolicyError) as caught:
         make_policy(spec)

@@ -7,15 +7,18 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from everyframe.operators.region.crops import uncut
 from everyframe.operators.types import MotionField, Objects, Origin
 from everyframe.pipeline import interval as module
 from everyframe.pipeline.interval import Interval
+from everyframe.pipeline.middle import Middle
 from everyframe.pipeline.records import Frame, FrameLabels
 from everyframe.pipeline.tracks import TrackKeeper
 
-WIDTH, HEIGHT = 320, 240
+WIDTH, HEIGHT = 1280, 720
+GREY = np.full((HEIGHT, WIDTH), 128, np.uint8)
 STILL = MotionField.still(WIDTH, HEIGHT)
-HERE, THERE = [40, 40, 80, 120], [60, 40, 100, 120]
+HERE, THERE, FAR = [40, 40, 80, 120], [60, 40, 100, 120], [1000, 500, 1040, 580]
 
 
 def seen(*boxes: list[float], score: float = 0.9) -> Objects:
@@ -32,30 +35,37 @@ def frame(index: int) -> Frame:
     def none():
         raise AssertionError("nobody may convert a picture here")
 
-    return Frame(index * 10, "P", False, None, none, none, WIDTH, HEIGHT)
+    return Frame(index * 10, "P", False, None, none, lambda: GREY, WIDTH, HEIGHT)
 
 
 class Scene:
-    """A detector that finds what `truth` says of the frame, and remembers where it was asked."""
+    """A detector that finds what `truth` says of the frame, or of parts of it, and remembers where it was asked."""
 
-    def __init__(self, truth, look_back=0.0, conf=0.45):
+    def __init__(self, truth, price=0.0, conf=0.45, parts=False):
         self.truth = truth
         self.asked: list[int] = []
         self.keeper = TrackKeeper(np.zeros(3, np.int32), conf)
-        self.interval = Interval(self.keeper, self._detect, look_back, conf)
+        self.crops: dict[int, np.ndarray] = {}
+        middle = Middle(None, self._detect, self._detect_part if parts else None)
+        self.interval = Interval(self.keeper, middle, price, conf)
         self.first = self.keeper.look(truth(0), 0)
-        self.interval.begin(0)
+        self.interval.begin(0, frame(0))
 
     def _detect(self, picture: Frame) -> Objects:
         self.asked.append(picture.pts // 10)
         return self.truth(self.asked[-1])
+
+    def _detect_part(self, picture: Frame, crops: np.ndarray) -> Objects:
+        found = self._detect(picture)
+        self.crops[self.asked[-1]] = crops
+        return found[uncut(found.xyxy, crops, WIDTH, HEIGHT)].with_origin(Origin.REGION)
 
     def run(self, last: int, fields=None):
         fields = fields or [STILL] * last
         for index in range(1, last):
             origin = Origin.PROPAGATED if fields[index - 1] is not None else Origin.INTERPOLATED
             self.interval.add(record(index, origin), fields[index - 1], frame(index) if fields[index - 1] else None)
-        return self.interval.close(self.truth(last), fields[last - 1], last, WIDTH, HEIGHT)
+        return self.interval.close(self.truth(last), fields[last - 1], last, frame(last))
 
 
 def reported(labelled):
@@ -85,9 +95,9 @@ def test_an_object_only_one_look_found_is_there_for_about_half_of_the_way():
 
 
 def test_looking_back_finds_when_an_object_came():
-    scene = Scene(lambda i: seen(HERE) if i >= 23 else seen(), look_back=4)
+    scene = Scene(lambda i: seen(HERE) if i >= 23 else seen(), price=1)
     labelled, _ = scene.run(32)
-    assert scene.asked[0] == 16 and 1 < len(scene.asked) < 8
+    assert 10 < scene.asked[0] < 22 and 1 < len(scene.asked) < 8
     there = [r.frame_index for r, objects in labelled if (objects.score >= 0.45).any()]
     assert abs(there[0] - 23) <= 2 and there == list(range(there[0], 32))
     looked = {r.frame_index: r for r, _ in labelled if r.reason == "looked back"}
@@ -98,9 +108,25 @@ def test_looking_back_finds_when_an_object_came():
 
 
 def test_looks_that_agree_are_not_looked_into():
-    scene = Scene(lambda i: seen(HERE), look_back=4)
+    scene = Scene(lambda i: seen(HERE), price=1)
     scene.run(64)
     assert scene.asked == []
+
+
+def test_a_look_at_parts_leaves_the_other_objects_alone():
+    scene = Scene(lambda i: seen(FAR, HERE) if i >= 23 else seen(FAR), price=0.3, parts=True)
+    labelled, _ = scene.run(32)
+    assert scene.asked and sorted(scene.crops) == sorted(scene.asked)
+    assert not any(uncut(np.float32([FAR]), crops, WIDTH, HEIGHT)[0] for crops in scene.crops.values())
+    there = []
+    for r, objects in labelled:
+        far = objects[objects.xyxy[:, 0] == 1000]
+        assert far.track_id.tolist() == [1] and far.score[0] == pytest.approx(0.9)
+        assert far.origin.tolist() == [Origin.PROPAGATED]
+        assert r.origin == (Origin.REGION if r.frame_index in scene.crops else Origin.PROPAGATED)
+        assert r.key_age == r.frame_index  # a look at parts makes no key frame
+        there += [r.frame_index] if (objects[objects.xyxy[:, 0] == 40].score >= 0.45).any() else []
+    assert abs(there[0] - 23) <= 2 and there == list(range(there[0], 32))
 
 
 def test_a_policy_that_never_looks_back_holds_no_picture():
@@ -111,11 +137,12 @@ def test_a_policy_that_never_looks_back_holds_no_picture():
 
 def test_pictures_are_thinned_out_before_they_fill_the_memory(monkeypatch):
     monkeypatch.setattr(module, "MOST_PICTURE_BYTES", 10 * WIDTH * HEIGHT * 3 // 2)
-    scene = Scene(lambda i: seen(HERE) if i >= 50 else seen(), look_back=4)
+    scene = Scene(lambda i: seen(HERE) if i >= 50 else seen(), price=1)
     for index in range(1, 60):
         scene.interval.add(record(index), STILL, frame(index))
         assert sum(w.frame is not None for w in scene.interval.waiting) <= 10
-    labelled, _ = scene.interval.close(seen(HERE), STILL, 60, WIDTH, HEIGHT)
+        assert scene.interval.waiting[-1].frame is not None
+    labelled, _ = scene.interval.close(seen(HERE), STILL, 60, frame(60))
     assert [r.frame_index for r, _ in labelled] == list(range(1, 60))
 
 
@@ -125,7 +152,7 @@ def test_a_late_field_moves_the_labels_of_frames_that_wait():
         scene.interval.add(record(index, Origin.INTERPOLATED), None, None)
     moved = MotionField(np.full_like(STILL.motion, (8, 0)), STILL.known, 8, WIDTH, HEIGHT)
     scene.interval.catch_up(10, moved)
-    labelled, _ = scene.interval.close(scene.truth(3), STILL, 3, WIDTH, HEIGHT)
+    labelled, _ = scene.interval.close(scene.truth(3), STILL, 3, frame(3))
     (first, at_first), (second, at_second) = labelled
     assert first.origin == Origin.PROPAGATED and second.origin == Origin.INTERPOLATED
     assert at_first.xyxy[0, 0] == pytest.approx(48) and at_second.xyxy[0, 0] == pytest.approx(48)
@@ -138,3 +165,21 @@ def test_the_end_of_the_stream_is_labelled_from_the_last_look_alone():
     labelled = scene.interval.release(WIDTH, HEIGHT)
     assert [r.origin for r, _ in labelled] == [Origin.HELD, Origin.HELD]
     assert all(len(objects) == 1 for _, objects in labelled) and scene.interval.waiting == []
+
+
+def test_a_policy_that_looks_back_looks_at_the_last_frame():
+    scene = Scene(lambda i: seen(HERE) if i >= 5 else seen(), price=1)
+    for index in range(1, 9):
+        scene.interval.add(record(index), STILL, frame(index))
+    labelled = scene.interval.release(WIDTH, HEIGHT)
+    assert scene.asked[0] == 8 and [r.frame_index for r, _ in labelled] == list(range(1, 9))
+    last = labelled[-1][0]
+    assert last.origin == Origin.DETECTED and last.key_age == 0 and last.reason == "last frame"
+    assert reported(labelled)[-1] == 1 and reported(labelled)[0] == 0
+
+
+def test_a_picture_is_looked_at_once():
+    boxes = [[100 * i, 40, 100 * i + 40, 120] for i in range(12)]
+    scene = Scene(lambda i: seen(*(box for k, box in enumerate(boxes) if i >= 3 * k + 3)), price=0.05, parts=True)
+    scene.run(40)
+    assert len(scene.asked) > 3 and len(set(scene.asked)) == len(scene.asked)

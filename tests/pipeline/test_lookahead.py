@@ -9,6 +9,7 @@ import pytest
 
 from everyframe.operators.types import MotionField, Objects, Origin
 from everyframe.pipeline import lookahead
+from everyframe.pipeline.lookahead import Strands, Turns
 from everyframe.pipeline.tracks import TrackKeeper
 
 WIDTH, HEIGHT, CONF = 320, 240, 0.45
@@ -32,14 +33,13 @@ class Span:
         self.keeper.look(first, 0)
         self.fields, self.last = fields, last
         self.paths = lookahead.both_ways(self.keeper, self.keeper.state, fields, last)
+        self.strands = Strands.of(self.paths, last, CONF)
 
-    def close(self) -> tuple[Objects, list[Objects]]:
-        return lookahead.close(
-            self.keeper, self.paths, self.fields, self.last, len(self.fields), WIDTH, HEIGHT
-        )
-
-    def changes(self) -> int:
-        return lookahead.came_or_went(self.paths, self.last, CONF, WIDTH, HEIGHT)
+    def close(self, turns: Turns | None = None) -> tuple[Objects, list[Objects]]:
+        found = lookahead.close(self.keeper, self.paths, self.last, len(self.fields))
+        strands = None if turns is None else self.strands
+        blend = lookahead.blend(self.paths, found, WIDTH, HEIGHT, strands, turns)
+        return found, lookahead.labels_of(blend, self.fields)
 
 
 def test_carrying_there_and_back_is_the_identity():
@@ -91,28 +91,39 @@ def test_objects_outside_the_picture_are_not_labelled():
     leaving = Span(seen([260, 40, 300, 120]), seen(), [moving(20)] * 6)
     _, between = leaving.close()
     assert [len(o) for o in between] == [1, 1, 0, 0, 0]
-    assert leaving.changes() == 0  # it left, which is no surprise
     entering = Span(seen(), seen([0, 40, 40, 120]), [moving(20)] * 4)
-    assert [len(o) for o in entering.close()[1]] == [0, 0, 1] and entering.changes() == 0
+    assert [len(o) for o in entering.close()[1]] == [0, 0, 1]
 
 
-def test_changes_count_what_came_and_what_went():
-    assert Span(seen(HERE), seen(HERE), [STILL] * 4).changes() == 0
-    assert Span(seen(HERE), seen(), [STILL] * 4).changes() == 1
-    assert Span(seen(), seen(HERE, FAR), [STILL] * 4).changes() == 2
-    assert Span(seen(HERE), seen(FAR), [STILL] * 4).changes() == 2
+def test_every_track_and_every_detection_is_in_one_strand():
+    strands = Span(seen(HERE, FAR), seen(FAR, [120, 40, 160, 120]), [STILL] * 4).strands
+    assert strands.first.tolist() == [1, 0, -1] and strands.last.tolist() == [0, -1, 1]
+    assert strands.start == pytest.approx([0.9, 0.9, 0]) and strands.end == pytest.approx([0.9, 0, 0.9])
+    assert np.array_equal(strands.on[:, 1:], strands.back[:, 1:])  # one way only
+    assert [rows.tolist() for rows in strands.rows(np.array([True, False, True]))] == [[1], [0, 1]]
 
 
-def test_an_object_that_sinks_below_the_reported_scores_has_gone():
-    # at both looks it is the same object; at one it is not reported
-    assert Span(seen(HERE), seen(HERE, score=0.2), [STILL] * 4).changes() == 1
-    assert Span(seen(), seen(HERE, score=0.2), [STILL] * 4).changes() == 0
+def test_labels_turn_where_they_are_told():
+    span = Span(seen(HERE), seen(FAR), [STILL] * 10)
+    assert [len(span.strands), *span.strands.first.tolist()] == [2, 0, -1]
+    turns = replace(Turns.half_way(span.strands), until=np.float32([3, 7]), sharp=np.ones(2, np.bool_))
+    _, between = span.close(turns)
+    went = [bool((o.score[o.xyxy[:, 0] == 40] >= CONF).all()) for o in between]
+    came = [bool((o.score[o.xyxy[:, 0] == 200] >= CONF).all()) for o in between]
+    assert went == [step <= 3 for step in range(1, 10)] and came == [step > 7 for step in range(1, 10)]
+
+
+def test_where_the_ways_do_not_meet_one_of_them_counts():
+    span = Span(seen(HERE), seen([60, 40, 100, 120]), [STILL] * 6)  # moved by 20 pixels, and no vector says so
+    half = Turns.half_way(span.strands)
+    turns = replace(half, until=np.float32([2]), apart=np.ones_like(half.apart))
+    assert [o.xyxy[0, 0] for o in span.close(turns)[1]] == pytest.approx([40, 40, 60, 60, 60])
 
 
 def test_two_empty_looks_have_empty_frames_between():
     span = Span(seen(), seen(), [STILL] * 3)
     found, between = span.close()
-    assert len(found) == 0 and [len(o) for o in between] == [0, 0] and span.changes() == 0
+    assert len(found) == 0 and [len(o) for o in between] == [0, 0]
 
 
 def test_looks_at_neighbouring_frames_have_nothing_between():

@@ -1,0 +1,148 @@
+"""When an object came, went, or lost its way between two looks: beliefs, told by what its box shows.
+
+Between two looks that say different things of an object the labels turn once from the word of the first to that of the
+second. How likely each box still shows what the look there found (block means of its luma, by correlation) gives a chance to
+every step at which that may be; the labels turn at the median, and the wrong labels to be expected are what a further look
+can save. After the scale-time lattice (Chen et al., CVPR 2018), where a trained network tells how hard an interval is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from everyframe.operators.boxes import LEAST_INSIDE, Rows, share_inside
+from everyframe.operators.region.likeness import likeness, signatures
+from everyframe.operators.types import F32, U8, Bool
+from everyframe.pipeline.lookahead import Strands, Turns
+
+APART = 0.5
+"""Overlap below which the two ways of an object don't meet: a box half way between them would fit neither."""
+SURE = 0.15
+"""How far the chances of neighbouring steps count as independent, 0 to 1."""
+WEIGHTS = np.array([-0.019, 1.899, -1.962, -2.35, 1.558], np.float32)
+"""Logistic regression of "the detector would still find it", on the training clips: constant, likeness, nearness of the score to
+the lowest reported, share of the way, score at the other look."""
+UNSEEN = 0.7  # likeness where no picture is in memory
+
+Luma = U8 | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """Of each of k strands between looks n steps apart. chance (n, k): that the first word holds for just so many steps.
+    wrong (n, k): wrong labels up to there if the labels turn at the start; it grows where the two words differ. sharp, apart:
+    as in `Turns`."""
+
+    chance: F32
+    wrong: F32
+    sharp: Bool
+    apart: Bool
+
+    def turns(self) -> Turns:
+        """At the median: the least wrong labels to be expected."""
+        until = np.full(len(self.sharp), len(self.chance) / 2, np.float32)
+        for i in self._open():
+            until[i] = _median(np.cumsum(self.chance[:, i]), 0, len(self.chance))
+        return Turns(until, self.sharp, self.apart)
+
+    def errors(self) -> float:
+        """Wrong labels to be expected: the most that looks can put right."""
+        total = 0.0
+        for i in self._open():
+            a, w = np.cumsum(self.chance[:, i]), self.wrong[:, i]
+            total += _spread(a, np.cumsum(self.chance[:, i] * w), w, 0, len(a))
+        return total
+
+    def saved(self) -> F32:
+        """(n - 1, k) wrong labels that a look at each step between is expected to put right."""
+        n, k = self.chance.shape
+        out = np.zeros((n - 1, k), np.float32)
+        for i in self._open():
+            a, w = np.cumsum(self.chance[:, i]), self.wrong[:, i]
+            b = np.cumsum(self.chance[:, i] * w)
+            whole = _spread(a, b, w, 0, n)
+            out[:, i] = [whole - _spread(a, b, w, 0, m) - _spread(a, b, w, m, n) for m in range(1, n)]
+        return np.maximum(out, 0)
+
+    def _open(self) -> Rows:
+        """Strands of which the two looks say different things."""
+        return np.flatnonzero(self.wrong[-1] > 0)
+
+
+def _median(a: F32, low: int, high: int) -> int:
+    """Index in low..high - 1 at which half of the chance between is reached. a: chances, cumulated."""
+    base = a[low - 1] if low else 0.0
+    return min(int(np.searchsorted(a, (base + a[high - 1]) / 2)), high - 1)
+
+
+def _spread(a: F32, b: F32, wrong: F32, low: int, high: int) -> float:
+    """Wrong labels to be expected from the turns low..high - 1 where the labels turn at their median. b: chance x wrong, cumulated."""
+    r = _median(a, low, high)
+    a0, b0 = (a[low - 1], b[low - 1]) if low else (0.0, 0.0)
+    before = wrong[r] * (a[r] - a0) - (b[r] - b0)
+    after = b[high - 1] - b[r] - wrong[r] * (a[high - 1] - a[r])
+    return float(before + after)
+
+
+def believe(strands: Strands, lumas: Sequence[Luma], conf: float, size: tuple[int, int]) -> Beliefs:
+    """lumas: n + 1, one for each step, both looks included; None where no picture is in memory. conf: the lowest score that is
+    reported. size: width and height, pixels."""
+    n, k = strands.steps, len(strands)
+    went = (strands.start >= conf) & (strands.end < conf)
+    came = (strands.end >= conf) & (strands.start < conf)
+    kept = (strands.start >= conf) & (strands.end >= conf)
+    apart = (_overlap(strands.on, strands.back) < APART) & (strands.first >= 0) & (strands.last >= 0)
+    differs = ((went | came) | (kept & apart))[1:n]
+    inside = share_inside(strands.on[1:n].reshape(-1, 4), *size).reshape(n - 1, k) >= LEAST_INSIDE
+    differs &= inside | kept
+    odds = np.zeros((n - 1, k), np.float32)
+    some = differs.any(0)
+    on, back = np.flatnonzero(some & ~came), np.flatnonzero(some & ~went)
+    odds[:, on] += _odds(strands, on, lumas, conf, False)
+    odds[:, back] -= _odds(strands, back, lumas, conf, True)
+    total = np.concatenate([np.zeros((1, k)), np.cumsum(SURE * odds, 0)])
+    chance = np.exp(total - total.max(0))
+    wrong = np.concatenate([np.zeros((1, k)), np.cumsum(differs, 0)])
+    return Beliefs(
+        (chance / chance.sum(0)).astype(np.float32), wrong.astype(np.float32), went | came, apart & (went | came | kept)
+    )
+
+
+def _odds(strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, backwards: bool) -> F32:
+    """(n - 1, len(rows)): log odds, at each step between, that the object is still what the look at the start of its way (the
+    end, backwards) found."""
+    way = (strands.back[::-1] if backwards else strands.on)[:, rows]
+    score, other = strands.start[rows], strands.end[rows]
+    if backwards:
+        score, other, lumas = other, score, lumas[::-1]
+    n = strands.steps
+    share = np.broadcast_to(np.arange(1, n)[:, None] / n, (n - 1, len(rows)))
+    near = np.broadcast_to(np.exp((conf - score) / 0.05), share.shape)
+    x = np.stack([np.ones_like(share), _likeness(way, lumas), near, share, np.broadcast_to(other, share.shape)], -1)
+    out = (x @ WEIGHTS).astype(np.float32)
+    return out[::-1] if backwards else out
+
+
+def _likeness(way: F32, lumas: Sequence[Luma]) -> F32:
+    """(n - 1, k): of the boxes on their way (n + 1, k, 4) to the first of them; between pictures in memory, linear."""
+    n, k = len(way) - 1, way.shape[1]
+    shown = [(i, luma) for i, luma in enumerate(lumas[:n]) if luma is not None]
+    if not k or not shown or shown[0][0] != 0:
+        return np.full((n - 1, k), UNSEEN, np.float32)
+    seen = np.stack([signatures(luma, way[i]) for i, luma in shown])
+    first = np.broadcast_to(seen[0], seen.shape)
+    like = likeness(first.reshape(-1, seen.shape[2]), seen.reshape(-1, seen.shape[2])).reshape(seen.shape[:2])
+    steps, known = np.arange(1, n), [i for i, _ in shown]
+    return np.stack([np.interp(steps, known, column) for column in like.T], 1).astype(np.float32)
+
+
+def _overlap(a: F32, b: F32) -> F32:
+    """(...,): overlap of each box of a (..., 4) with the same one of b."""
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    common = np.clip(high - low, 0, None).prod(-1)
+    total = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - common
+    out: F32 = np.divide(common, total, out=np.zeros_like(common), where=total > 0)
+    return out
