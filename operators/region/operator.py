@@ -25,7 +25,7 @@ from everyframe.operators.types import I32, U8, Bool, Objects, Origin, View
 
 PRICE = 1.0
 """Objects right for one frame, in shares of those usual for the stream, that a look at the whole must bring."""
-LASTING = 12.0  # frames for which a found object would have been missed
+LASTING = 4.0  # frames for which a found object would have been missed
 UNSEEN, UNSEEN_FRAMES = 0.002, 100.0  # of the usual objects, how many come in one frame without a sign: the first guess
 LEAST_USUAL = 1.0
 PACE = 0.02  # share of one frame in the usual number of objects
