@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,20 +11,28 @@ import numpy as np
 from everyframe.operators import appearance
 from everyframe.operators.paths import PathLinker
 from everyframe.operators.spans import Interval, interpolate
-from everyframe.operators.types import I32, NO_TRACK, U8, Objects, Origin
+from everyframe.operators.types import F32, I32, NO_TRACK, U8, Objects, Origin
 from everyframe.pipeline.interval import Labelled
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 
 _UNLINKED = 1 << 30  # ids of objects that no path holds count on from here
 
 
-class LinkedFrames:
-    """Owns the frames that wait until the linker is sure of the key frames around them: two looks more."""
+Looks = Callable[[U8, F32], F32]
+"""From a picture and boxes (n, 4) to how what is in them looks, as `appearance.look` gives it."""
 
-    def __init__(self, info: SourceInfo, groups: I32, class_ids: I32, conf: float) -> None:
+
+class LinkedFrames:
+    """Owns the frames that wait until the linker is sure of the key frames around them: two looks more. looks: in place of
+    those of the picture, where they are known."""
+
+    def __init__(
+        self, info: SourceInfo, groups: I32, class_ids: I32, conf: float, looks: Looks = appearance.look
+    ) -> None:
         self._linker = PathLinker(info.width, info.height, float(info.rate), groups)
         self._class_ids = class_ids
         self._conf = conf
+        self._look_at = looks
         self._records: deque[FrameLabels] = deque()
         self._looks: dict[int, Objects] = {}
         self._unlinked = _UNLINKED
@@ -41,7 +50,7 @@ class LinkedFrames:
         self._records.append(record)
         self._frames = record.frame_index + 1
         self._looks[record.frame_index] = detections
-        looks = appearance.look(picture, detections.xyxy)
+        looks = self._look_at(picture, detections.xyxy)
         return self._settle(self._linker.push(record.frame_index, detections, looks))
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from everyframe.operators import appearance
 from everyframe.operators.base import Detector
 from everyframe.operators.types import I32, NO_TRACK, MotionField, Objects, Origin, View
 from everyframe.pipeline.decoder import Decoder
@@ -16,7 +17,7 @@ from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.interval import Interval, Labelled
 from everyframe.pipeline.ladder import WHOLE, Ladder
-from everyframe.pipeline.linked import LinkedFrames
+from everyframe.pipeline.linked import LinkedFrames, Looks
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.middle import Middle
 from everyframe.pipeline.records import Frame, FrameLabels, Packet, record_of
@@ -38,7 +39,7 @@ class StreamWorker:
 
     frame_index and track ids count from the shard's start. first and last: the objects of the shard's first frame and
     of the key frame after its last (None where the source ends), by which the tracks of two shards are joined. decoder,
-    fields: in place of the source's own, for a recorded stream.
+    fields, looks: in place of the source's own, for a recorded stream.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class StreamWorker:
         settings: LabelSettings,
         decoder: Decoder | None = None,
         fields: FieldBuilder | None = None,
+        looks: Looks = appearance.look,
     ) -> None:
         self.stats = RunStats()
         self.first: Objects | None = None
@@ -72,7 +74,7 @@ class StreamWorker:
         self._linked: LinkedFrames | None = None
         skips = self._policy.traits.keys_only and source.info.decode_all is None
         if settings.mode == "lookahead" and skips:
-            self._linked = LinkedFrames(source.info, groups, wanted, settings.conf)
+            self._linked = LinkedFrames(source.info, groups, wanted, settings.conf, looks)
         self._agreement = float("nan")
         self._is_over = False
         self._size = (0, 0)

@@ -114,6 +114,12 @@ def _run(
     return Dense(frames, np.array(keys, np.uint64), cost)
 
 
+def plain_slots(video: str, limit: int | None = None) -> Iterator[Slot]:
+    """All frames of a clip, decoded as one would who wants pictures only. Raises SourceError."""
+    with FileSource(video) as source:
+        yield from _slots(source, limit)
+
+
 def _slots(source: FileSource, limit: int | None) -> Iterator[Slot]:
     """All frames, decoded as one would who wants pictures only."""
     decoder = Decoder(source, vectors=False)

@@ -68,12 +68,14 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The dense detector's objects of all frames behind each other. count (frames,): how many each has."""
+    """The dense detector's objects of all frames behind each other. count (frames,): how many each has. looks: how those of
+    frames of key packets look (`operators.appearance`), (objects, SIZE) uint8 in 1 / 255."""
 
     count: I32
     xyxy: F32
     score: F32
     class_id: I32
+    looks: U8
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from everyframe.operators.types import U8, MotionField, Objects
+from everyframe.operators import appearance
+from everyframe.operators.types import F32, U8, MotionField, Objects
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.fields import FieldBuilder
 from everyframe.pipeline.motion import unknown_field
@@ -185,6 +186,28 @@ class TraceDetector:
         return self.detect(prepared)
 
 
+class TraceLooks:
+    """How objects looked in the frame whose number the picture holds; as if nothing was known where it was no key frame."""
+
+    def __init__(self, trace: tf.Trace) -> None:
+        self._objects = trace.objects
+        keys = np.flatnonzero(trace.packets.is_key[trace.frames.packet])
+        ends = np.cumsum(trace.detections.count[keys])
+        looks = trace.detections.looks.astype(np.float32) / np.float32(255)
+        self._looks = dict(zip(keys.tolist(), np.split(looks, ends[:-1]), strict=True))
+
+    def __call__(self, picture: U8, boxes: F32) -> F32:
+        index = number_of(picture)
+        out = np.zeros((len(boxes), appearance.SIZE), np.float32)
+        known = self._looks.get(index)
+        if known is None:
+            return out
+        rows = {box.tobytes(): row for row, box in enumerate(self._objects[index].xyxy)}
+        for i, box in enumerate(boxes):
+            out[i] = known[rows[box.tobytes()]]
+        return out
+
+
 def numbered(index: int) -> U8:
     """A picture (1, 8, 1) uint8 that holds the number of a frame, in place of its pixels."""
     return np.array([index], "<i8").view(np.uint8).reshape(1, 8, 1)
@@ -198,5 +221,5 @@ def worker(trace: tf.Trace, settings: LabelSettings) -> StreamWorker:
     """The product's worker for a trace. settings: its policy must not look at pixels."""
     source = TraceSource(trace)
     return StreamWorker(
-        cast(FileSource, source), TraceDetector(trace), settings, TraceDecoder(source), TraceFields(trace)
+        cast(FileSource, source), TraceDetector(trace), settings, TraceDecoder(source), TraceFields(trace), TraceLooks(trace)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -13,13 +14,14 @@ import cv2
 import numpy as np
 
 from everyframe import __version__
+from everyframe.operators import appearance
 from everyframe.operators.detectors import NanoDetDetector
-from everyframe.operators.types import MotionField, Objects
+from everyframe.operators.types import U8, MotionField, Objects
 from everyframe.pipeline.cost_table import default_table
 from everyframe.pipeline.costs import measure_costs, open_detector, settled
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import EveryframeError, SourceBroken, SourceError, mask_secrets
-from everyframe.pipeline.evaluation.dense import dense
+from everyframe.pipeline.evaluation.dense import dense, plain_slots
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.machine import machine_id
 from everyframe.pipeline.records import Packet
@@ -71,12 +73,12 @@ def record(
         raise SourceError(
             f"{mask_secrets(video)} has {len(pass_.rows)} frames, and detections for {len(known)}: report this as a fault."
         )
-    plain_ms, convert_ms = _plain(video, limit)
-    costs = {**_rungs(model, detector, info.width, info.height), **pass_.costs(), "plain": plain_ms, "convert": convert_ms}
+    pictures = _pictures(video, known)
+    costs = {**_rungs(model, detector, info.width, info.height), **pass_.costs(), **pictures.costs}
     meta = {**recipe(video, detector, limit, detections), **pass_.meta(), "costs": costs, "machine": machine_id()}
     motion, ends = join(pass_.blocks)
     return measured(
-        tf.Trace(meta, pass_.packet_arrays(), pass_.frame_arrays(), _detections(known), motion, ends)
+        tf.Trace(meta, pass_.packet_arrays(), pass_.frame_arrays(), _detections(known, pictures.looks), motion, ends)
     )
 
 
@@ -240,25 +242,31 @@ class _Pass:
         return {**self._meta, "cell": cell, "delay": self._delay(), "motion_exact": self._exact}
 
 
-def _plain(video: str, limit: int | None) -> tuple[float, float]:
-    """CPU ms of decoding a frame without vectors, and of converting one."""
-    decode = convert = 0.0
-    frames = samples = 0
-    with FileSource(video) as source:
-        every = max(1, min(source.info.frames or 1, limit or 1 << 30) // SAMPLES)
-        decoder = Decoder(source, vectors=False)
-        for packet in source.packets():
-            for slot in decoder.push(packet, True):
-                decode += slot.decode_ms
-                if slot.frame is not None and frames % every == 0:
-                    start = process_time()
-                    slot.frame.picture()
-                    convert += (process_time() - start) * 1e3
-                    samples += 1
-                frames += 1
-            if limit is not None and frames >= limit:
-                break
-    return decode / max(frames, 1), convert / max(samples, 1)
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    costs: dict[str, float]
+    looks: U8
+
+
+def _pictures(video: str, known: list[Objects]) -> _Pictures:
+    """CPU ms of decoding a frame without vectors (plain) and of converting one; the looks of objects in key frames."""
+    spent = {"plain": 0.0, "convert": 0.0}
+    samples = 0
+    looks = [np.zeros((0, appearance.SIZE), np.float32)]
+    every = max(1, len(known) // SAMPLES)
+    for index, slot in zip(range(len(known)), plain_slots(video, len(known)), strict=True):
+        spent["plain"] += slot.decode_ms
+        if slot.frame is not None and (index % every == 0 or slot.facts.is_key):
+            start = process_time()
+            picture = slot.frame.picture()
+            spent["convert"] += (process_time() - start) * 1e3
+            samples += 1
+            if slot.facts.is_key:
+                looks.append(appearance.look(picture, known[index].xyxy))
+        elif slot.facts.is_key:
+            looks.append(np.zeros((len(known[index]), appearance.SIZE), np.float32))
+    costs = {"plain": spent["plain"] / max(len(known), 1), "convert": spent["convert"] / max(samples, 1)}
+    return _Pictures(costs, np.rint(np.concatenate(looks) * 255).astype(np.uint8))
 
 
 def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: int) -> dict[str, float]:
@@ -272,7 +280,7 @@ def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: 
     return {row.rung: row.ms for row in rows if row.rung in ("detect", "prepare")}
 
 
-def _detections(known: list[Objects]) -> tf.Detections:
+def _detections(known: list[Objects], looks: U8) -> tf.Detections:
     count = np.array([len(objects) for objects in known], np.int32)
     whole = Objects.concat(known)
-    return tf.Detections(count, whole.xyxy, whole.score, whole.class_id)
+    return tf.Detections(count, whole.xyxy, whole.score, whole.class_id, looks)
