@@ -19,6 +19,7 @@ from everyframe.pipeline.commands.doctor import doctor
 from everyframe.pipeline.commands.evaluate import evaluate
 from everyframe.pipeline.commands.labels import labels
 from everyframe.pipeline.commands.record import record
+from everyframe.pipeline.commands.replay import replay
 from everyframe.pipeline.commands.run import run
 from everyframe.pipeline.commands.simulate import simulate
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
@@ -61,6 +62,10 @@ _EXAMPLES = {
         "everyframe simulate --out synthetic --size 640x360 --rate 15 --jobs 2",
         "everyframe simulate --out synthetic --from clip.mp4 --cameras 5",
     ],
+    "replay": [
+        "everyframe replay traces/clip.trace.npz --policy motion --policy stride:10",
+        "everyframe replay traces/clip.trace.npz --policy stride:10 --causal --detect-ms 8 --decode-ms 2",
+    ],
     "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
     "doctor": ["everyframe doctor", "everyframe doctor --json"],
 }
@@ -91,6 +96,7 @@ def build_app() -> App:
         (evaluate, "VIDEO"),
         (labels, "[WHERE]"),
         (record, "VIDEO..."),
+        (replay, "TRACE"),
         (simulate, "--out DIR"),
         (costs, ""),
         (doctor, ""),

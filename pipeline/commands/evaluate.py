@@ -54,7 +54,7 @@ def evaluate(
         runtime=runtime, precision=precision, device=device, threads=threads,
     )  # fmt: skip
     settings = make_settings(options).label_settings()
-    between = _labelled(labelled)
+    between = labelled_frames(labelled)
 
     import orjson
     from rich.console import Console
@@ -67,7 +67,7 @@ def evaluate(
         settings,
         truth=truth,
         labelled=between,
-        progress=None if quiet else _Ticker(),
+        progress=None if quiet else Ticker(),
     )
     if plot is not None:
         evaluation.plot(rows, plot)
@@ -79,7 +79,7 @@ def evaluate(
     return 0
 
 
-def _labelled(text: str | None) -> tuple[int, int] | None:
+def labelled_frames(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, _, last = text.partition("-")
@@ -88,7 +88,7 @@ def _labelled(text: str | None) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
-class _Ticker:
+class Ticker:
     """One line on stderr every few seconds, one when a policy is done."""
 
     def __init__(self, every: float = 3.0) -> None:

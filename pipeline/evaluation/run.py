@@ -9,6 +9,7 @@ from time import process_time
 
 import numpy as np
 
+from everyframe.operators.base import Detector
 from everyframe.operators.detectors import NanoDetDetector
 from everyframe.operators.types import F32, I32, Objects
 from everyframe.pipeline import metrics
@@ -54,9 +55,9 @@ def evaluate(
     if detector is None:
         with FileSource(video) as source:
             detector = open_detector(settings.model, source.info.width, source.info.height)
-    classes = _class_ids(detector, settings.classes)
+    classes = class_ids(detector, settings.classes)
     reference = dense(video, detector, settings.limit, measure, progress)
-    judge = _Judge.of(reference, detector, classes, known_truth)
+    judge = Judge.of(reference, detector, classes, known_truth)
     runner = detector if measure else ReplayDetector(reference, detector)
     if measure:
         _warm_up(video, settings, detector)
@@ -64,7 +65,7 @@ def evaluate(
     for policy in policies:
         wanted = replace(settings, policy=policy)
         found, stats = _label(_engine(policy, runner), video, wanted, len(reference.frames), progress)
-        rows.append(_row(video, wanted, found, stats, reference, judge, detector, measure))
+        rows.append(row_of(video, wanted, found, stats, reference, judge, detector, measure))
     return rows
 
 
@@ -81,7 +82,8 @@ def _check(policies: Sequence[str]) -> None:
             raise UsageError(str(e)) from e
 
 
-def _class_ids(detector: NanoDetDetector, classes: Sequence[str]) -> I32 | None:
+def class_ids(detector: Detector, classes: Sequence[str]) -> I32 | None:
+    """Ids of named classes, None for all. Raises UsageError for a name that the detector does not know."""
     for name in classes:
         if name not in detector.names:
             raise UsageError(f"no COCO class {name!r}{did_you_mean(name, detector.names)}")
@@ -133,7 +135,7 @@ def _label(
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
+class Judge:
     """The reference side, made ready once for all policies.
 
     dense: what the dense detector reports. judged: the frames with truth; truth, ignored: their boxes;
@@ -150,8 +152,8 @@ class _Judge:
 
     @classmethod
     def of(
-        cls, reference: Dense, detector: NanoDetDetector, classes: I32 | None, truth: Truth | None
-    ) -> _Judge:
+        cls, reference: Dense, detector: Detector, classes: I32 | None, truth: Truth | None
+    ) -> Judge:
         groups = metrics.group_table(detector.supercategory)
         shown = [metrics.select(objects, classes) for objects in reference.frames]
         if truth is None:
@@ -186,16 +188,17 @@ def _matched(found: list[Objects], boxes: list[Objects], groups: I32) -> int:
     return int(metrics.agree(found, boxes, groups).tp.sum())
 
 
-def _row(
+def row_of(
     video: str,
     settings: LabelSettings,
     found: list[Objects],
     stats: RunStats,
     reference: Dense,
-    judge: _Judge,
-    detector: NanoDetDetector,
+    judge: Judge,
+    detector: Detector,
     measure: bool,
 ) -> Row:
+    """What a policy's labels and counts come to beside the dense detector. measure: False leaves costs out."""
     found = [metrics.select(objects, judge.classes) for objects in found]
     agreement = metrics.agree(found, judge.dense, judge.groups)
     wait = metrics.delay(found, judge.dense, judge.groups)

@@ -3,6 +3,7 @@
 Everything between them is the product's own: the decoder's order, gaps and catching up, tracks, policy, rungs without
 pixels, looking ahead and back. Where frames were left out, two fields differ from a real run's: the first vectors after
 a gap are scaled by their true distance, and a B frame that is decoded late has the motion that it would have had in time.
+Looking back (`motion` with lookahead) goes by boxes and scores alone: a trace has no pictures to compare.
 """
 
 from __future__ import annotations
@@ -127,7 +128,10 @@ class TraceDecoder(Decoder):
         def picture() -> U8:
             return numbered(index)
 
-        return Frame(pts, kind, False, index, picture, picture, info.width, info.height)
+        def no_luma() -> Any:
+            return None
+
+        return Frame(pts, kind, False, index, picture, no_luma, info.width, info.height)
 
     def _add_late(self, raw: Any, pts: int | None) -> None:
         self._late.append((self._frame(raw, pts), 0))

@@ -1,0 +1,91 @@
+"""`everyframe replay`: what policies would have cost and missed on what was recorded."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from everyframe.pipeline.commands import options as o
+from everyframe.pipeline.commands.evaluate import Ticker, labelled_frames
+from everyframe.pipeline.errors import UsageError
+
+
+def replay(
+    trace: Annotated[str, Parameter(help="A trace that everyframe record made.")],
+    /,
+    *,
+    policy: Annotated[
+        list[str] | None,
+        Parameter(
+            help="A policy to replay; give it several times. As for run, but none that looks at parts of pictures. "
+            "[default: motion]",
+            group=o.LABELS,
+            negative=(),
+        ),
+    ] = None,
+    causal: o.CausalFlag = False,
+    lookahead: o.LookaheadFlag = False,
+    truth: Annotated[str | None, Parameter(help="Ground truth in MOT format.", group=o.LABELS)] = None,
+    labelled: Annotated[
+        str | None,
+        Parameter(help="First and last labelled frame of the truth, from 1, as in 470-1000.", group=o.LABELS),
+    ] = None,
+    classes: o.ClassesOption = None,
+    limit: o.LimitOption = None,
+    seed: o.SeedOption = None,
+    costs: Annotated[
+        str | None,
+        Parameter(help="What everyframe costs --json printed on another machine: its CNN in place of this one's.", group=o.ENGINE),
+    ] = None,
+    detect_ms: Annotated[
+        float | None, Parameter(help="CPU ms of the CNN, in place of what the trace says.", group=o.ENGINE)
+    ] = None,
+    decode_ms: Annotated[
+        float | None,
+        Parameter(help="CPU ms of decoding a frame, in place of what the trace says; other steps in proportion.", group=o.ENGINE),
+    ] = None,
+    plot: Annotated[
+        str | None, Parameter(help="Draw cost against F1 into this .png, .svg or .pdf.", group=o.OUTPUT)
+    ] = None,
+    json: o.JsonFlag = False,
+    quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
+) -> int:
+    """Replay policies on a recorded clip, on this machine's costs or another's: seconds, nothing is decoded."""
+    from everyframe.pipeline.config import make_settings
+
+    options = o.given(mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed)
+    settings = make_settings(options).label_settings()
+    between = labelled_frames(labelled)
+    _check(costs, detect_ms, decode_ms)
+
+    import orjson
+    from rich.console import Console
+
+    from everyframe.pipeline import evaluation
+    from everyframe.pipeline.traces.format import load
+    from everyframe.pipeline.traces.replay import Machine, machine_from
+    from everyframe.pipeline.traces.replay import replay as play
+    from everyframe.pipeline.truth import load_truth
+
+    recorded = load(trace)
+    machine = Machine(detect_ms, decode_ms) if costs is None else machine_from(costs, recorded, decode_ms)
+    known = None if truth is None else load_truth(truth, between)
+    rows = play(recorded, policy or ["motion"], settings, machine, known, None if quiet else Ticker())
+    if plot is not None:
+        evaluation.plot(rows, plot)
+    if json:
+        for row in rows:
+            print(orjson.dumps(row.as_json()).decode())
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(evaluation.table(rows))
+    return 0
+
+
+def _check(costs: str | None, detect_ms: float | None, decode_ms: float | None) -> None:
+    if costs is not None and detect_ms is not None:
+        raise UsageError("--costs and --detect-ms both say what the CNN costs: give one of them")
+    for name, value in (("--detect-ms", detect_ms), ("--decode-ms", decode_ms)):
+        if value is not None and not 0 < value < 1e6:
+            raise UsageError(f"{name}: write milliseconds above 0, not {value:g}")
