@@ -98,15 +98,15 @@ def reached(marks, reach, stride, rows, cols, line, found):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _write(values, limit, stored):  # type: ignore[no-untyped-def]
-    """Stores a cell's values where they differ enough; whether they did."""
+def _write(values, limit, weigh, stored):  # type: ignore[no-untyped-def]
+    """Stores a cell's values where the sum of their squared differences, weighed, exceeds the limit; whether it did."""
     channels = stored.shape[0]
     if limit >= 0:
         total = np.float32(0)
         for i in range(channels):
             change = values[i] - stored[i]
-            total += change * change
-        if total <= limit * channels:
+            total += weigh[i] * (change * change)
+        if total <= limit:
             return False
     for i in range(channels):
         stored[i] = values[i]
@@ -114,7 +114,7 @@ def _write(values, limit, stored):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def conv(x, window, runs, weight, bias, tile, found, n, at, results, limit, slope, stored, first, kept, marks):  # type: ignore[no-untyped-def]
+def conv(x, window, runs, weight, bias, tile, found, n, at, results, limit, weigh, slope, stored, first, kept, marks):  # type: ignore[no-untyped-def]
     """Convolves the n cells in `found` and writes them to `stored` from channel `first` on; returns how many changed.
 
     x: the input map. window (3,) int64: how far in x, in numbers, the window of a cell is from that of its
@@ -142,7 +142,7 @@ def conv(x, window, runs, weight, bias, tile, found, n, at, results, limit, slop
             row = results[i, :kept]
             for k in range(kept):
                 row[k] = max(row[k], slope * row[k])
-            if _write(row, limit, stored[y + border, c + border, first : first + kept]):
+            if _write(row, limit, weigh, stored[y + border, c + border, first : first + kept]):
                 marks[y + 1, c + 1] = 1
                 changed += 1
     return changed
@@ -156,7 +156,7 @@ def _largest(row, left, middle, right, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def pool(x, found, n, results, limit, stored, marks):  # type: ignore[no-untyped-def]
+def pool(x, found, n, results, limit, weigh, stored, marks):  # type: ignore[no-untyped-def]
     """The largest of each 3 x 3 window, stride 2, of the n cells in `found`; returns how many changed."""
     rows, cols = x.shape[0] - 2, x.shape[1] - 2
     out = results[0, : stored.shape[2]]
@@ -169,7 +169,7 @@ def pool(x, found, n, results, limit, stored, marks):  # type: ignore[no-untyped
         _largest(x[max(2 * y, 1)], left, 2 * c + 1, right, out)
         _largest(x[2 * y + 1], left, 2 * c + 1, right, out)
         _largest(x[min(2 * y + 2, rows)], left, 2 * c + 1, right, out)
-        if _write(out, limit, stored[y + 1, c + 1]):
+        if _write(out, limit, weigh, stored[y + 1, c + 1]):
             marks[y + 1, c + 1] = 1
             changed += 1
     return changed
@@ -184,7 +184,7 @@ def _add(own, a, wa, b, wb, c, wc, d, wd, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def add_finer(coarse, coarse_marks, own, own_marks, results, limit, stored, marks):  # type: ignore[no-untyped-def]
+def add_finer(coarse, coarse_marks, own, own_marks, results, limit, weigh, stored, marks):  # type: ignore[no-untyped-def]
     """stored = own + coarse at twice its size (bilinear, corners not aligned), where one of both changed."""
     rows, cols, channels = stored.shape[0] - 2, stored.shape[1] - 2, stored.shape[2]
     out = results[0, :channels]
@@ -198,14 +198,14 @@ def add_finer(coarse, coarse_marks, own, own_marks, results, limit, stored, mark
             seen = coarse_marks[v, u] | coarse_marks[v, u2] | coarse_marks[v2, u] | coarse_marks[v2, u2]
             if seen | own_marks[y + 1, x + 1]:
                 _add(own[y + 1, x + 1], coarse[v, u], 9, coarse[v, u2], 3, coarse[v2, u], 3, coarse[v2, u2], 1, out)
-                if _write(out, limit, stored[y + 1, x + 1]):
+                if _write(out, limit, weigh, stored[y + 1, x + 1]):
                     marks[y + 1, x + 1] = 1
                     changed += 1
     return changed
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def add_coarser(fine, fine_marks, own, own_marks, results, limit, stored, marks):  # type: ignore[no-untyped-def]
+def add_coarser(fine, fine_marks, own, own_marks, results, limit, weigh, stored, marks):  # type: ignore[no-untyped-def]
     """stored = own + fine at half its size (the mean of 2 x 2 cells), where one of both changed."""
     rows, cols, channels = stored.shape[0] - 2, stored.shape[1] - 2, stored.shape[2]
     out = results[0, :channels]
@@ -217,7 +217,7 @@ def add_coarser(fine, fine_marks, own, own_marks, results, limit, stored, marks)
             seen = fine_marks[v, u] | fine_marks[v, u + 1] | fine_marks[v + 1, u] | fine_marks[v + 1, u + 1]
             if seen | own_marks[y + 1, x + 1]:
                 _add(own[y + 1, x + 1], fine[v, u], 4, fine[v, u + 1], 4, fine[v + 1, u], 4, fine[v + 1, u + 1], 4, out)
-                if _write(out, limit, stored[y + 1, x + 1]):
+                if _write(out, limit, weigh, stored[y + 1, x + 1]):
                     marks[y + 1, x + 1] = 1
                     changed += 1
     return changed

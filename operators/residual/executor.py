@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everyframe.operators.residual import cells, kernel
-from everyframe.operators.residual.graph import Conv, Graph, Part, Pool, Step, Sum, runs
+from everyframe.operators.residual.steps import Conv, Graph, Pool, Step, Sum, runs
 from everyframe.operators.types import F32, U8
 
 TILE = 16
@@ -29,7 +29,7 @@ class Limits:
     """What may differ without being computed anew; (0, 0) gives the dense net's outputs.
 
     tile: grey levels (0..255) by which a block of 4 x 4 pixels may differ in the mean of its absolute differences. cell:
-    root mean square of a cell's difference relative to the root mean square of its layer.
+    by how much a cell may differ, in class logits: what its difference comes to at the net's outputs (`weigh`).
     """
 
     tile: float = 0.0
@@ -59,7 +59,6 @@ class Executor:
         widths = {len(step.bias) for step in self._steps if isinstance(step, Conv)}
         self._results = {n: np.zeros((cells.BATCH + kernel.MOST_CELLS, n), np.float32) for n in widths}
         self._calls = {step.name: self._call(step) for step in self._steps}
-        self._usual: dict[str, float] | None = None
         self.active: dict[str, int] = {}
 
     @property
@@ -93,11 +92,9 @@ class Executor:
         return float(taken) / self.tiles.size
 
     def run(self, limit: float, heads: bool = True) -> None:
-        """Brings all maps up to date after `load`. limit: as `Limits.cell`; heads: those of the heads too."""
-        assert self._usual is not None, "the first run is a whole one"
+        """Brings all maps up to date after `load`. limit: as `Limits.cell`; heads: with those of the heads."""
         for step in self._steps if heads else self._graph.body:
-            share = 0.0 if step.name in self._graph.outputs else limit * self._usual[step.name]
-            self.active[step.name] = self._calls[step.name](share * share)
+            self.active[step.name] = self._calls[step.name](0.0 if step.name in self._graph.outputs else limit * limit)
 
     def run_whole(self, picture: U8, heads: bool = True) -> None:
         """The net on all of a picture, as if nothing were known."""
@@ -109,13 +106,6 @@ class Executor:
         self._marks["input"][1:-1, 1:-1] = 1
         for step in self._steps if heads else self._graph.body:
             self.active[step.name] = self._calls[step.name](-1.0)
-        if self._usual is None:
-            self._usual = {step.name: self._root_mean_square(step) for step in self._steps}
-
-    def _root_mean_square(self, step: Step) -> float:
-        part = step.target if isinstance(step, Conv) else Part(step.target, 0, self._maps[step.target].shape[2])
-        values = self._maps[part.map][:, :, part.first : part.first + part.channels]
-        return float(np.sqrt(np.square(values).mean()))
 
     def outputs(self) -> list[F32]:
         """The heads' maps (rows, cols, outputs), views of what is kept: good until the next run."""
@@ -144,12 +134,12 @@ class Executor:
         )
         convolve = partial(cells.conv, x, window, runs(step, width, channels), step.weight, step.bias, step.tile, self._found)
         at, results, target = self._at, self._results[len(step.bias)], step.target
-        slope = np.float32(step.slope)
+        slope, weigh = np.float32(step.slope), step.weigh
 
         def call(limit: float) -> int:
             n = find()
             if n:
-                convolve(n, at, results, np.float32(limit), slope, stored, target.first, target.channels, marks)
+                convolve(n, at, results, np.float32(limit), weigh, slope, stored, target.first, target.channels, marks)
             return int(n)
 
         return call
@@ -163,7 +153,7 @@ class Executor:
 
         def call(limit: float) -> int:
             n = find()
-            cells.pool(x, self._found, n, results, np.float32(limit), stored, marks)
+            cells.pool(x, self._found, n, results, np.float32(limit), step.weigh, stored, marks)
             return int(n)
 
         return call
@@ -176,6 +166,6 @@ class Executor:
         add = partial(kind, other, self._marks[step.other], own, self._marks[step.own], results)
 
         def call(limit: float) -> int:
-            return int(add(np.float32(limit), stored, marks))
+            return int(add(np.float32(limit), step.weigh, stored, marks))
 
         return call
