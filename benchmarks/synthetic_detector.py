@@ -49,15 +49,16 @@ def fit_level(seen: Seen) -> tuple[m.Level, float, float]:
         return float(-(each * weight).mean() + 0.002 * (p[4:] ** 2).sum())
 
     best = minimize(loss, np.zeros(4 + clips), method="BFGS").x
-    offsets = best[4:] - best[4:].mean()
-    level = (float(best[0] + best[4:].mean()), float(best[1]), float(best[2]))
-    return level, float(np.exp(best[3])), float(np.sqrt((offsets**2).mean()))
+    usual = float(np.median(best[4:]))
+    apart = np.sort(abs(best[4:] - usual))[:-1]  # one clip is of a kind that the detector hardly sees
+    camera = float(np.sqrt((apart**2).mean()))
+    return (float(best[0]) + usual, float(best[1]), float(best[2])), float(np.exp(best[3])), camera
 
 
 def changes(seen: Seen, value: F64) -> F64:
-    """For each lag: share of rows that are on another side of the threshold, and mean squared change of the value where both
-    are given out. Each clip counts the same."""
-    return np.concatenate([np.mean(per_clip(seen, value, lag), 1) for lag in LAGS])
+    """(lags, 2, clips): logarithms of the share of rows that are on another side of the threshold, and of the squared change
+    of the value where both are given out (`robust`)."""
+    return np.log(np.stack([per_clip(seen, value, lag) for lag in LAGS]) + np.array([[0.01], [0.005]]))
 
 
 def per_clip(seen: Seen, value: F64, lag: int) -> F64:
@@ -70,7 +71,7 @@ def per_clip(seen: Seen, value: F64, lag: int) -> F64:
         rows = same & (seen.clip[lag:] == clip)
         flips.append((is_on[lag:] != is_on[:-lag])[rows].mean())
         both = rows & is_out[lag:] & is_out[:-lag]
-        squares.append(((value[lag:] - value[:-lag])[both] ** 2).mean())
+        squares.append(robust((value[lag:] - value[:-lag])[both]))
     return np.array([flips, squares])
 
 
@@ -86,26 +87,25 @@ def fit_wander(seen: Seen, level: m.Level, spread: float) -> tuple[m.Wander, flo
         share = np.exp(p[:3]) / np.exp(p[:3]).sum()
         return m.Wander(*map(float, share)), float(np.exp(p[3])), float(np.exp(p[4]))
 
-    def loss(p: F64) -> float:
+    def simulated(p: F64, seed: int) -> F64:
         how, seconds, sizes = parts(p)
-        keep = np.exp(-seen.seconds / seconds - seen.sizes / sizes)
-        runs = [
-            changes(seen, mean + spread * m.wander(np.random.default_rng(i), how, keep, seen.starts, 1)[:, 0])
-            for i in range(4)
-        ]
-        apart = np.log(np.mean(runs, 0) + 1e-4) - np.log(real + 1e-4)
-        return float((apart**2).sum() + 0.002 * (p**2).sum())
+        pace = m.pace_of(seen.starts, seen.seconds, seen.sizes, seconds, sizes)
+        return changes(seen, mean + spread * m.wander(np.random.default_rng(seed), how, pace, 1)[:, 0])
 
-    start = np.array([0.0, 0.5, -1.0, 0.5, 0.0])
+    def loss(p: F64) -> float:
+        apart = np.mean([simulated(p, seed) for seed in range(3)], 0) - real
+        return float((apart**2 * [[1.0], [0.3]]).mean() + 0.002 * (p**2).sum())  # flips are what counts
+
+    start = np.array([0.0, 0.5, -1.0, 1.5, 0.0])
     simplex = np.concatenate([start[None], start + np.eye(5)])
-    options = {"maxiter": 500, "initial_simplex": simplex}
-    best = minimize(loss, start, method="Nelder-Mead", options=options)
-    how, seconds, sizes = parts(best.x)
-    keep = np.exp(-seen.seconds / seconds - seen.sizes / sizes)
-    made = changes(seen, mean + spread * m.wander(np.random.default_rng(9), how, keep, seen.starts, 1)[:, 0])
-    common.tell(f"changes at lags {LAGS}: real {real.round(3).tolist()}, simulated {made.round(3).tolist()}")
-    common.tell(f"changes, real and simulated differ by {np.sqrt(best.fun / len(real)):.2f} (log)")
-    return how, seconds, sizes, float(np.std(np.log(per_clip(seen, seen.value, 1)[1])))
+    options = {"maxiter": 400, "initial_simplex": simplex}
+    best = minimize(loss, start, method="Nelder-Mead", options=options).x
+    for name, values in (("real", real), ("simulated", simulated(best, 9))):
+        shown = np.exp(values.mean(2)).round(3)
+        common.tell(f"{name}: flips {shown[:, 0].tolist()}, squares {shown[:, 1].tolist()} at lags {LAGS}")
+    left = (simulated(best, 9) - real)[:, 0].mean(0)
+    common.tell(f"what clips differ in flips (log): {left.round(2).tolist()}")
+    return *parts(best), float(np.std(left))
 
 
 def _offset(seen: Seen, level: m.Level, spread: float, clip: int) -> float:
@@ -127,91 +127,102 @@ def fit_jitter(seen: Seen, memory_s: float, memory_sizes: float) -> tuple[list[f
     for clip in np.unique(seen.clip[~np.isnan(error[:, 0])]):
         error[seen.clip == clip] -= np.nanmean(error[seen.clip == clip], 0)  # the annotators' habit
     known = ~np.isnan(error[:, 0])
-    variance = error[known].var(0)
+    variance = np.array([robust(error[known, side]) for side in range(4)])
     base, pixels = [], []
     for side in range(4):  # relative, and in pixels of the net's input
-        terms = np.stack([np.ones(known.sum()), seen.size[known] ** -2.0], 1)
-        fit, _ = nnls(terms, error[known, side] ** 2)
+        bins = np.digitize(seen.size[known], np.quantile(seen.size[known], np.arange(0.1, 1, 0.1)))
+        spread = np.array([robust(error[known, side][bins == b]) for b in range(10)])
+        middle = np.array([np.median(seen.size[known][bins == b]) for b in range(10)])
+        fit, _ = nnls(np.stack([np.ones(10), middle**-2.0], 1), spread)
         base.append(float(np.sqrt(fit[0])))
         pixels.append(float(np.sqrt(fit[1])))
     run = np.cumsum(seen.starts)
     rows, targets = [], []
-    keep = np.exp(-seen.seconds / memory_s - seen.sizes / memory_sizes)
+    keep = m.pace_of(seen.starts, seen.seconds, seen.sizes, memory_s, memory_sizes).keep
     for lag in LAGS:
-        same = run[lag:] == run[:-lag]
+        same = (run[lag:] == run[:-lag]) & known[lag:] & known[:-lag]
         kept = np.exp(np.convolve(np.log(keep[1:]), np.ones(lag), "valid"))
-        change = np.nanmean((error[lag:] - error[:-lag])[same] ** 2, 0) / (2 * variance)
+        steps = (error[lag:] - error[:-lag])[same]
+        change = np.array([robust(steps[:, side]) for side in range(4)]) / (2 * variance)
         rows.append((1 - float(kept[same].mean()), 1.0))
         targets.append(float(change.mean()))
-    slow, white = np.clip(np.linalg.lstsq(np.array(rows), np.array(targets), rcond=None)[0], 0.02, 0.9)
+    slow, white = np.clip(nnls(np.array(rows), np.array(targets))[0], 0.02, 0.9)
     total = max(1.0, slow + white)
     how = m.Wander(max(0.0, 1 - (slow + white) / total), float(slow / total), float(white / total))
     return base, pixels, how
 
 
-def fit_doubles(seen: Seen) -> dict[str, float]:
+def fit_doubles(seen: Seen) -> dict[str, Any]:
     is_on = seen.doubled > 0
     goes_on = is_on[:-1] & ~seen.starts[1:]
     starts = ~is_on[:-1] & ~seen.starts[1:]
-    value = m.logit(np.minimum(seen.doubled[is_on], m.TOP - 0.01))
+    value = np.full(len(is_on), np.nan)
+    value[is_on] = m.logit(np.minimum(seen.doubled[is_on], m.TOP - 0.01))
+    both = goes_on & is_on[1:]
+    run = np.cumsum(~is_on | seen.starts)[is_on]
+    inner = _inner(value[is_on], run)
+    step = robust(np.diff(value)[both]) / 2
     return {
         "double_starts": float(is_on[1:][starts].mean()),
         "double_goes_on": float(is_on[1:][goes_on].mean()),
-        "double_level": float(value.mean()),
-        "double_spread": float(value.std()),
+        "double_level": float(np.nanmean(value)),
+        "double_spread": float(np.nanstd(value)),
         "double_shift": float(np.sqrt(np.nanmean(seen.double_error**2))),
+        "double": _shares(inner, step, float(np.nanvar(value))),
     }
 
 
-def fit_ghosts(seen: Seen, groups: NDArray[np.int32]) -> dict[str, Any]:
-    """False objects, linked over frames: how many begin a second, how long they last, their scores and sizes."""
-    begun, brief, lasting, values, short, sizes, inner, steps = [], 0, [], [], [], [], [], []
-    for clip, frames in enumerate(seen.ghosts):
-        if not frames:
-            continue
-        rate = seen.rates[clip]
-        ids = np.concatenate(metrics.link(frames, groups))
-        lives = np.bincount(ids)
-        begun.append(len(lives) * rate / len(frames))
-        brief += int((lives <= 2).sum())
-        lasting += (lives[lives > 2] / rate).tolist()
-        whole = Objects.concat(frames)
-        value = m.logit(np.minimum(whole.score, m.TOP - 0.01))
-        short += value[lives[ids] <= 2].tolist()
-        values.append(value[lives[ids] > 2])
-        for name in np.flatnonzero(lives >= 10):
-            inner.append(value[ids == name].var())
-            steps.append(np.diff(value[ids == name]).var() / 2)
-        first = np.unique(ids, return_index=True)[1]
-        sizes += np.log2(np.sqrt(area(whole.xyxy[first])) * seen.scale[clip] / m.USUAL_SIZE).tolist()
-    low, high = _middle_and_tail(np.array(short)), _middle_and_tail(np.concatenate(values))
-    return {
-        "ghosts_s": float(np.exp(np.mean(np.log(begun)))),
-        "ghosts_camera": float(np.std(np.log(begun))),
-        "ghost_brief": brief / (brief + len(lasting)),
-        "ghost_s": float(np.mean(lasting)),
-        "ghost_level": high[0],
-        "ghost_spread": high[1],
-        "ghost_brief_level": low[0],
-        "ghost_brief_spread": low[1],
-        "ghost": _ghost_wander(float(np.mean(inner)), float(np.mean(steps)), np.concatenate(values)),
-        "ghost_size": float(np.mean(sizes)),
-        "ghost_size_spread": float(np.std(sizes)),
-    }
+def robust(values: F64) -> float:
+    """Variance of a normal with the same median distance from 0: what most do, not what a few jumps add."""
+    return float((np.median(abs(values)) / norm.ppf(0.75)) ** 2)
 
 
-def _ghost_wander(inner: float, step: float, values: F64) -> m.Wander:
-    """inner: variance during a ghost's life; step: half of that from frame to frame, taken as new in each."""
-    total = float(values.var())
-    changing = min(inner / total, 0.95)
-    white = min(step / total, changing)
+def _inner(values: F64, names: NDArray[Any]) -> float:
+    """Variance of values around the mean of what has the same name."""
+    _, names, counts = np.unique(names, return_inverse=True, return_counts=True)
+    means = np.bincount(names, values) / counts
+    several = counts[names] > 1
+    return robust((values - means[names])[several])
+
+
+def _shares(inner: float, step: float, whole: float) -> m.Wander:
+    """inner: variance while an object lasts; step: half of that from frame to frame, taken as new in each; whole: of all."""
+    changing = min(inner / whole, 0.95)
+    white = min(step / whole, changing)
     return m.Wander(1 - changing, changing - white, white)
 
 
-def _middle_and_tail(values: F64) -> tuple[float, float]:
-    """Median, and the spread of a normal that has the same upper 5 %: what passes the threshold is what matters."""
-    middle, high = np.quantile(values, (0.5, 0.95))
-    return float(middle), float((high - middle) / norm.ppf(0.95))
+def fit_ghosts(seen: Seen, groups: NDArray[np.int32]) -> tuple[m.Ghosts, m.Ghosts]:
+    """False objects, linked over frames: weak ones and such that pass the threshold at least once."""
+    lives: list[list[float]] = []  # clip, is strong, seconds, mean logit, variance around it, of half its steps, log2 size
+    for clip, frames in enumerate(seen.ghosts):
+        ids = np.concatenate(metrics.link(frames, groups)) if frames else np.zeros(0, np.int64)
+        whole = Objects.concat(frames)
+        value = m.logit(np.minimum(whole.score, m.TOP - 0.01))
+        size = np.log2(np.sqrt(area(whole.xyxy)) * seen.scale[clip] / m.USUAL_SIZE)
+        for name in np.unique(ids):
+            mine = value[ids == name]
+            around, steps = (robust(mine - mine.mean()), robust(np.diff(mine)) / 2) if len(mine) >= 5 else (np.nan, np.nan)
+            is_strong, life = float(mine.max() >= LINE), len(mine) / seen.rates[clip]
+            lives.append([clip, is_strong, life, mine.mean(), around, steps, size[ids == name].mean()])
+    table = np.array(lives)
+    seconds = {clip: len(frames) / seen.rates[clip] for clip, frames in enumerate(seen.ghosts) if frames}
+    weak, strong = (_ghosts(table[table[:, 1] == kind], seconds) for kind in (0.0, 1.0))
+    return weak, strong
+
+
+def _ghosts(lives: F64, seconds: dict[int, float]) -> m.Ghosts:
+    rates = np.log([((lives[:, 0] == clip).sum() + 0.5) / long for clip, long in seconds.items()])
+    weight = lives[:, 2]  # what is seen in a frame
+    mean = float(np.average(lives[:, 3], weights=weight))
+    between = float(np.average((lives[:, 3] - mean) ** 2, weights=weight))
+    inner, step = np.nanmedian(lives[:, 4]), np.nanmedian(lives[:, 5])
+    whole, long = between + inner, float(lives[:, 2].mean())
+    # Taken, not fitted: they change slowly for as long as they are seen.
+    return m.Ghosts(
+        float(np.exp(rates.mean())), float(min(rates.std(), 1.2)), long, mean, float(np.sqrt(whole)),
+        _shares(float(inner), float(step), whole), 2 * long, float(lives[:, 6].mean()), float(lives[:, 6].std()),
+    )  # fmt: skip
 
 
 def fit_classes(seen: Seen) -> tuple[float, float, dict[int, float]]:
@@ -233,7 +244,8 @@ def fit_kind(kind: str, detector: NanoDetDetector) -> tuple[m.Kind, Seen]:
     level, spread, camera = fit_level(seen)
     score, memory_s, memory_sizes, memory_camera = fit_wander(seen, level, spread)
     jitter, jitter_px, box = fit_jitter(seen, memory_s, memory_sizes)
-    numbers = {**fit_doubles(seen), **fit_ghosts(seen, metrics.group_table(detector.supercategory))}
+    weak, strong = fit_ghosts(seen, metrics.group_table(detector.supercategory))
+    numbers = {**fit_doubles(seen), "weak": weak, "strong": strong}
     return m.Kind(
         level, spread, camera, score, memory_s, memory_sizes, memory_camera, _four(jitter), _four(jitter_px), box, **numbers
     ), seen

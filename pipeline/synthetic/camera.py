@@ -183,7 +183,7 @@ def _place(rng: Generator, width: int, height: int) -> Place:
     horizon = float(rng.uniform(low, high)) * height
     ground = Ground(horizon, _log(rng, tall_low, tall_high), width * _log(rng, 0.7, 1.8), width, height)
     nearest = ground.scale_at(height)
-    far = float(np.clip(nearest / _log(rng, 3, 12), 4.0, nearest / 1.6))
+    far = float(np.clip(nearest / _log(rng, 2.2, 8), 5.0, nearest / 1.6))
     steep = layout == "highway"
     axis = float(rng.uniform(60, 90) if steep else rng.uniform(0, 40)) * float(rng.choice((-1, 1)))
     lanes = int(rng.integers(1, 3) if layout == "road" else rng.integers(2, 5))
@@ -195,7 +195,7 @@ def _place(rng: Generator, width: int, height: int) -> Place:
         axis=axis,
         road_half=lanes * LANE_M if layout in ("road", "highway", "noise") else 0.0,
         road_z=ground.focal / (nearest * _log(rng, max(0.15, far / nearest), 0.8)),
-        posts=int(rng.poisson(0.6 if steep else 2.0)),
+        posts=int(rng.poisson(0.5 if steep else 1.4)),
         parked=_some(rng, 0.5, parked),
         sway=_some(rng, 0.35 if layout in ("road", "yard", "highway") else 0.05, _log(rng, 0.3, 3.0)),
     )
@@ -223,7 +223,7 @@ def _picture(rng: Generator, layout: str, height: int) -> Picture:
     return Picture(
         shake=_some(rng, 0.15, _log(rng, 0.2, 6.0) * height / 360),
         jolts_s=_log(rng, 1, 15),
-        grain=_log(rng, 0.4, 5.0),
+        grain=_log(rng, 0.6, 7.0),
         grain_px=_some(rng, 0.6, float(rng.uniform(0.4, 1.2))),
         light=_log(rng, 0.005, 0.15),
         steps_s=_some(rng, 0.2, _log(rng, 5, 60)),
@@ -243,8 +243,8 @@ def _coding(rng: Generator, width: int, height: int, rate: int) -> Coding:
     b_frames = _some(rng, 0.35, int(rng.integers(1, 4)))
     gop = _log(rng, 10, 250) if rng.random() < 0.5 else rate * float(rng.choice((1, 2, 4)))
     is_constant = bool(rng.random() < 0.55)
-    kbit_s = width * height * rate * _log(rng, 0.02, 0.12) / 1000
-    crf = round(float(rng.uniform(20, 33)), 1)
+    kbit_s = width * height * rate * _log(rng, 0.03, 0.2) / 1000
+    crf = round(float(rng.uniform(18, 30)), 1)
     return Coding(
         profile=profile,
         gop=int(np.clip(round(gop), 10, 250)),

@@ -22,6 +22,7 @@ LEAST = 0.2
 NET_SIDE = 640.0
 """Longer side, in pixels, of what the net sees: sizes are measured there."""
 USUAL_SIZE = 40.0
+_RESTLESS = 0.005
 ENOUGH = 56.0
 """Size from which on a larger object scores no better."""
 
@@ -31,11 +32,30 @@ Level = tuple[float, float, float]
 @dataclass(frozen=True, slots=True)
 class Wander:
     """How a standard normal error lives: shares of its variance that are an object's own for good, that change as the object
-    moves and ages, and that are new in each frame. They add up to 1."""
+    moves and ages, and that are new in each frame while it
+    moves. They add up to 1."""
 
     constant: float
     slow: float
     white: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ghosts:
+    """False objects, each in its place. a_second: how many appear in the usual camera; camera: how cameras differ in that
+    (standard deviation of the logarithm). seconds: for which they last in the mean. level, spread: of the logit of the
+    score, wander, memory_s: how that changes, as in
+    `Kind`. size, size_spread: log2 of the size over `USUAL_SIZE`."""
+
+    a_second: float
+    camera: float
+    seconds: float
+    level: float
+    spread: float
+    wander: Wander
+    memory_s: float
+    size: float
+    size_spread: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +69,9 @@ class Kind:
     centre x, y (in widths and heights) and of log width and height of a large object; jitter_px: what small ones have on top (the
     root of the sum of squares), times the size in pixels. box: how the jitter wanders.
     double_starts: chance in a frame that a second box appears on an object, double_goes_on: that it is there in the next frame
-    too; double_level, double_spread: of the logit of its score; double_shift: standard deviation of its four box errors.
-    ghosts_s: false objects a second and picture; ghosts_camera: how cameras differ in that (standard deviation of the
-    logarithm). ghost_brief: share that lasts about two frames; ghost_s: mean seconds of the others; ghost_level,
-    ghost_spread: of the logit of lasting ones, ghost_brief_level, ghost_brief_spread: of the brief; ghost: how it wanders; ghost_size, ghost_size_spread: log2 of the size over `USUAL_SIZE`.
+    too; double_level, double_spread: of the logit of its score; double_shift: standard deviation of its four box errors;
+    double: how score and errors wander. weak, strong: false objects that never pass the usual threshold of .45, and those that
+    do.
     """
 
     level: Level
@@ -70,17 +89,9 @@ class Kind:
     double_level: float
     double_spread: float
     double_shift: float
-    ghosts_s: float
-    ghosts_camera: float
-    ghost_brief: float
-    ghost_s: float
-    ghost_level: float
-    ghost_spread: float
-    ghost_brief_level: float
-    ghost_brief_spread: float
-    ghost: Wander
-    ghost_size: float
-    ghost_size_spread: float
+    double: Wander
+    weak: Ghosts
+    strong: Ghosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +122,19 @@ def score_of(value: F64) -> F64:
     return np.asarray(TOP / (1 + np.exp(-value)), np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast errors change, for n observations sorted by object and time. keep (n,): correlation of the slow part with
+    the observation before. unrest (n,), 0..1: how much of the white part is there: the picture of what stands still is coded
+    as a copy of the one before. starts (n,): first observation of an object."""
+
+    keep: F64
+    unrest: F64
+    starts: NDArray[np.bool_]
+
+
 @njit(cache=True, nogil=True)
-def _wander(fresh, keep, starts, constant, slow, white):  # type: ignore[no-untyped-def]
+def _wander(fresh, keep, unrest, starts, constant, slow, white):  # type: ignore[no-untyped-def]
     rows, cols = keep.shape[0], fresh.shape[1]
     out = np.empty((rows, cols))
     for c in range(cols):
@@ -124,26 +146,22 @@ def _wander(fresh, keep, starts, constant, slow, white):  # type: ignore[no-unty
                 state = fresh[i, c, 1]
             else:
                 state = keep[i] * state + np.sqrt(1.0 - keep[i] * keep[i]) * fresh[i, c, 1]
-            out[i, c] = constant * own + slow * state + white * fresh[i, c, 2]
+            out[i, c] = constant * own + slow * state + white * unrest[i] * fresh[i, c, 2]
     return out
 
 
-def wander(rng: np.random.Generator, how: Wander, keep: F64, starts: NDArray[np.bool_], columns: int) -> F64:
-    """Standard normal errors, (n, columns), of observations sorted by object and time.
-
-    keep (n,): correlation of the slow part with the observation before. starts (n,): first observation of an object.
-    """
-    fresh = rng.standard_normal((len(keep), columns, 3))
+def wander(rng: np.random.Generator, how: Wander, pace: Pace, columns: int) -> F64:
+    """Errors, (n, columns), of observations sorted by object and time: standard normal where nothing rests."""
+    fresh = rng.standard_normal((len(pace.keep), columns, 3))
     parts = np.sqrt([how.constant, how.slow, how.white])
-    out: F64 = _wander(fresh, keep, starts, parts[0], parts[1], parts[2])
+    out: F64 = _wander(fresh, pace.keep, pace.unrest, pace.starts, parts[0], parts[1], parts[2])
     return out
 
 
-def keep_of(kind: Kind, seconds: F64, sizes: F64, camera: float) -> F64:
-    """Correlation over so many seconds in which the object moved by so many of its sizes. camera: how much longer than the
-    usual one this camera's memory is, in its standard deviations."""
-    longer = np.exp(camera * kind.memory_camera)
-    return np.asarray(np.exp(-(seconds / kind.memory_s + sizes / kind.memory_sizes) / longer), np.float64)
+def pace_of(starts: NDArray[np.bool_], seconds: F64, sizes: F64, memory_s: float, memory_sizes: float) -> Pace:
+    """seconds, sizes (n,): since the observation before, and by how many of its sizes the object moved meanwhile."""
+    keep = np.exp(-(seconds / memory_s + sizes / memory_sizes))
+    return Pace(np.asarray(keep, np.float64), np.asarray(sizes / (sizes + _RESTLESS), np.float64), starts)
 
 
 def dump(model: DetectorModel, command: str) -> str:
@@ -158,8 +176,10 @@ def shipped() -> DetectorModel:
     kinds = {}
     for name in ("person", "vehicle"):
         raw = dict(text[name])
-        for key in ("score", "box", "ghost"):
+        for key in ("score", "box", "double"):
             raw[key] = Wander(**raw[key])
+        for key in ("weak", "strong"):
+            raw[key] = Ghosts(**{**raw[key], "wander": Wander(**raw[key]["wander"])})
         for key in ("level", "jitter", "jitter_px"):
             raw[key] = tuple(raw[key])
         kinds[name] = Kind(**raw)

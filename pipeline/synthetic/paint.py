@@ -46,9 +46,11 @@ def _paint(picture, owner, cover, shift_x, shift_y, sprite, left, top, width, he
             ) >> 16  # fmt: skip
             if alpha == 0:
                 continue
+            if not in_rows or x < 0 or x >= cols:
+                continue
             if alpha >= _SOLID:
                 solid += 1
-            if not in_rows or x < 0 or x >= cols or cover[y + shift_y, x + shift_x] > foot:
+            if cover[y + shift_y, x + shift_x] > foot:
                 continue
             rest = 65536 - int(alpha * strength)
             for c in range(3):
@@ -87,14 +89,14 @@ def paint(
     foot: float,
     strength: float = 1.0,
 ) -> int:
-    """Draws a sprite, scaled to a box at sub-pixel precision, into a picture; returns its solid pixels.
+    """Draws a sprite, scaled to a box at sub-pixel precision, into a picture; returns its solid pixels there.
 
     picture (h, w, 3) uint8 BGR and owner (h, w) int16 are written: the latter gets `number` where the sprite is at
     least half solid; a negative number, as of shadows, leaves it alone. cover: rows of the foot of scenery that stands
     at a pixel, `shift` (x, y) pixels into it is the picture's corner: what stands nearer than `foot` hides the sprite.
     sprite (h', w', 4) uint8, colour times alpha; it is sampled bilinearly, so it should be at most twice the box's size.
     box: left, top, width, height in pixels. strength: 1 for solid things, less for such that the ground shines through.
-    The count includes what lies outside the picture or is hidden.
+    The count includes what is hidden.
     """
     left, top, width, height = box
     scale, gain = strength * 65536.0 / 255.0, round(strength * 256)

@@ -161,7 +161,7 @@ def _feet(rng: Generator, camera: Camera) -> list[float]:
     """Rows on which the posts stand, in the picture."""
     ground = camera.place.ground
     near, far = ground.scale_at(camera.height), camera.place.far * 1.2
-    scales = np.exp(rng.uniform(np.log(far), np.log(near * 1.1), camera.place.posts))
+    scales = np.exp(rng.uniform(np.log(far), np.log(max(near * 0.7, far * 1.01)), camera.place.posts))
     return [ground.horizon + ground.height_m * float(scale) for scale in scales]
 
 

@@ -22,10 +22,12 @@ from everyframe.pipeline.synthetic.model import (
     NET_SIDE,
     USUAL_SIZE,
     DetectorModel,
+    Ghosts,
     Kind,
-    keep_of,
+    Pace,
     level_of,
     logit,
+    pace_of,
     score_of,
     shipped,
     wander,
@@ -34,6 +36,7 @@ from everyframe.pipeline.synthetic.truth import BUS, CAR, PERSON, TRUCK, SceneTr
 
 _GAP = 5
 """Frames after which an object that was out of sight is seen afresh."""
+_MOST_GHOSTS_S = 60.0
 _ASPECT = {PERSON: 0.42, CAR: 1.4}
 Generator = np.random.Generator
 Ints = NDArray[np.int64]
@@ -57,7 +60,7 @@ def stand_in(truth: SceneTruth, seed: int | Sequence[int], model: DetectorModel 
         is_vehicle = kind is model.vehicle
         if rows.any() or (not is_vehicle and not len(rows)):
             parts += _objects(own, truth, kind, np.flatnonzero(rows), model if is_vehicle else None)
-            parts.append(_ghosts(own, truth, kind, CAR if is_vehicle else PERSON))
+            parts += [_ghosts(own, truth, kind, ghosts, CAR if is_vehicle else PERSON) for ghosts in (kind.weak, kind.strong)]
     frame, xyxy, value, class_id = (np.concatenate(column) for column in zip(*parts, strict=True))
     given = value >= logit(LEAST)
     xyxy = clip(xyxy, truth.width, truth.height)
@@ -78,16 +81,17 @@ def _objects(rng: Generator, truth: SceneTruth, kind: Kind, rows: Ints, model: D
     seconds, moved = np.zeros(len(rows)), np.zeros(len(rows))
     seconds[1:] = np.maximum(np.diff(frame), 0) / truth.rate
     moved[1:] = np.hypot(*np.diff(centre, axis=0).T) * scale / size[1:]
-    keep = keep_of(kind, seconds, moved, float(rng.standard_normal()))
+    longer = float(np.exp(kind.memory_camera * rng.standard_normal()))
+    pace = pace_of(starts, seconds, moved, kind.memory_s * longer, kind.memory_sizes * longer)
     level = level_of(kind.level, size, truth.visibility[rows].astype(np.float64)) + rng.normal(0, kind.camera)
-    value = level + kind.spread * wander(rng, kind.score, keep, starts, 1)[:, 0]
+    value = level + kind.spread * wander(rng, kind.score, pace, 1)[:, 0]
     spread = np.hypot(kind.jitter, np.array(kind.jitter_px) / size[:, None])
-    error = spread * wander(rng, kind.box, keep, starts, 4)
+    error = spread * wander(rng, kind.box, pace, 4)
     class_id = truth.class_id[rows].astype(np.int64)
     if model is not None:
         class_id = _switched(rng, model, class_id, starts)
     found = (frame, _moved(centre, side, error), value, class_id)
-    return [found, _doubles(rng, kind, model, found, true, keep, starts)]
+    return [found, _doubles(rng, kind, model, found, true, pace)]
 
 
 def _moved(centre: F32, side: F32, error: F64) -> F32:
@@ -118,8 +122,13 @@ def _switched(rng: Generator, model: DetectorModel, class_id: Ints, starts: Bool
     """Classes as reported: at times a car is a truck, and a truck a car."""
     begins = model.switch * (1 - model.switch_goes_on) / (1 - model.switch)
     is_other = spells(rng, starts, begins, model.switch_goes_on)
-    other = _others(rng, model, len(class_id))[np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))]
+    other = _others(rng, model, len(class_id))[_first(starts)]
     return np.where(is_other & (class_id == CAR), other, np.where(is_other & np.isin(class_id, (BUS, TRUCK)), CAR, class_id))
+
+
+def _first(starts: Bool) -> Ints:
+    """(n,): for each observation the first one of its object."""
+    return np.asarray(np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0)), np.int64)
 
 
 def _others(rng: Generator, model: DetectorModel, count: int) -> Ints:
@@ -129,47 +138,42 @@ def _others(rng: Generator, model: DetectorModel, count: int) -> Ints:
 
 def _doubles(
     rng: Generator, kind: Kind, model: DetectorModel | None, found: tuple[Ints, F32, F64, Ints], true: F32,
-    keep: F64, starts: Bool,
+    pace: Pace,
 ) -> tuple[Ints, F32, F64, Ints]:  # fmt: skip
     """Second boxes on the objects; on vehicles of another class, on people of the same."""
     frame, _, _, class_id = found
-    is_there = spells(rng, starts, kind.double_starts, kind.double_goes_on)
-    value = kind.double_level + kind.double_spread * wander(rng, kind.score, keep, starts, 1)[:, 0]
+    is_there = spells(rng, pace.starts, kind.double_starts, kind.double_goes_on)
+    value = kind.double_level + kind.double_spread * wander(rng, kind.double, pace, 1)[:, 0]
     centre, side = centre_size(true)
-    xyxy = _moved(centre, side, kind.double_shift * wander(rng, kind.box, keep, starts, 4))
+    xyxy = _moved(centre, side, kind.double_shift * wander(rng, kind.double, pace, 4))
     if model is not None:
-        other = _others(rng, model, len(class_id))[np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))]
+        other = _others(rng, model, len(class_id))[_first(pace.starts)]
         class_id = np.where(class_id == CAR, other, CAR)
     return frame[is_there], xyxy[is_there], value[is_there], class_id[is_there]
 
 
-def _ghosts(rng: Generator, truth: SceneTruth, kind: Kind, class_id: int) -> tuple[Ints, F32, F64, Ints]:
+def _ghosts(
+    rng: Generator, truth: SceneTruth, kind: Kind, ghosts: Ghosts, class_id: int
+) -> tuple[Ints, F32, F64, Ints]:
     """False objects: each stays where it is for as long as it lasts."""
-    ahead = 4 * kind.ghost_s
-    rate = kind.ghosts_s * float(np.exp(rng.normal(0, kind.ghosts_camera) - kind.ghosts_camera**2 / 2))
-    count = int(rng.poisson(rate * (truth.frames / truth.rate + ahead)))
+    ahead = 4 * ghosts.seconds
+    rate = ghosts.a_second * float(np.exp(rng.normal(0, ghosts.camera)))
+    count = int(rng.poisson(min(rate, _MOST_GHOSTS_S) * (truth.frames / truth.rate + ahead)))
     born = rng.uniform(-ahead * truth.rate, truth.frames, count)
-    is_brief = rng.random(count) < kind.ghost_brief
-    life = np.where(is_brief, rng.integers(1, 3, count), 2 + rng.exponential(kind.ghost_s * truth.rate, count))
-    first, last = np.floor(born).astype(int), np.floor(born + life).astype(int)
-    each = np.maximum(last - first, 1)
+    first = np.floor(born).astype(np.int64)
+    each = 1 + np.floor(rng.exponential(ghosts.seconds * truth.rate, count)).astype(np.int64)
     ghost = np.repeat(np.arange(count), each)
     starts = np.ones(len(ghost), np.bool_)
     starts[1:] = np.diff(ghost) != 0
     frame = np.arange(len(ghost)) - np.flatnonzero(starts).repeat(each) + first[ghost]
-    keep = keep_of(kind, np.full(len(ghost), 1 / truth.rate), np.zeros(len(ghost)), 0.0)
-    fresh = wander(rng, kind.ghost, keep, starts, 1)[:, 0]
-    value = np.where(
-        is_brief[ghost],
-        kind.ghost_brief_level + kind.ghost_brief_spread * fresh,
-        kind.ghost_level + kind.ghost_spread * fresh,
-    )
-    size = USUAL_SIZE * np.exp2(rng.normal(kind.ghost_size, kind.ghost_size_spread, count))
+    pace = Pace(np.full(len(ghost), np.exp(-1 / (truth.rate * ghosts.memory_s))), np.ones(len(ghost)), starts)
+    value = ghosts.level + ghosts.spread * wander(rng, ghosts.wander, pace, 1)[:, 0]
+    size = USUAL_SIZE * np.exp2(rng.normal(ghosts.size, ghosts.size_spread, count))
     size = size * max(truth.width, truth.height) / NET_SIDE
     aspect = np.sqrt(_ASPECT[class_id]) * np.exp(rng.normal(0, 0.25, count))
     side = np.stack([size * aspect, size / aspect], 1).astype(np.float32)[ghost]
     at = (rng.uniform(0, 1, (count, 2)) * (truth.width, truth.height)).astype(np.float32)[ghost]
-    xyxy = _moved(at, side, 0.3 * np.array(kind.jitter) * wander(rng, kind.box, keep, starts, 4))
+    xyxy = _moved(at, side, 0.3 * np.array(kind.jitter) * wander(rng, kind.box, pace, 4))
     inside = (frame >= 0) & (frame < truth.frames)
     return frame[inside], xyxy[inside], value[inside], np.full(int(inside.sum()), class_id)
 

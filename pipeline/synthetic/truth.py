@@ -21,8 +21,8 @@ class SceneTruth:
     """n boxes of a clip, sorted by frame.
 
     frame (n,) int32: display index from 0. identity (n,) int32 from 1. xyxy (n, 4) float32 pixels: around the visible
-    part. visibility (n,) float32 in 0..1: share of the object's pixels that are seen. class_id (n,) int32 of the COCO
-    detector. frames, width, height, rate: of the clip; a frame without boxes is empty.
+    part. visibility (n,) float32 in 0..1: share of the object's pixels inside the picture that nothing hides. class_id
+    (n,) int32 of the COCO detector. frames, width, height, rate: of the clip; a frame without boxes is empty.
     """
 
     frame: I32

@@ -143,8 +143,8 @@ def test_wander_has_unit_variance_and_the_memory_asked_for() -> None:
     count, long = 2000, 30
     starts = np.zeros(count * long, np.bool_)
     starts[::long] = True
-    keep = np.full(count * long, 0.8)
-    made = m.wander(np.random.default_rng(2), m.Wander(0.3, 0.5, 0.2), keep, starts, 1)[:, 0].reshape(count, long)
+    pace = m.Pace(np.full(count * long, 0.8), np.ones(count * long), starts)
+    made = m.wander(np.random.default_rng(2), m.Wander(0.3, 0.5, 0.2), pace, 1)[:, 0].reshape(count, long)
     assert made.var() == pytest.approx(1.0, abs=0.05)
     for lag in (1, 5):
         assert (made[:, lag:] * made[:, :-lag]).mean() == pytest.approx(0.3 + 0.5 * 0.8**lag, abs=0.05)
