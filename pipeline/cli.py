@@ -22,6 +22,7 @@ from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.replay import replay
 from everyframe.pipeline.commands.run import run
 from everyframe.pipeline.commands.simulate import simulate
+from everyframe.pipeline.commands.train_flow import train_flow
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
 from everyframe.pipeline.progress import error_line
 
@@ -66,6 +67,10 @@ _EXAMPLES = {
         "everyframe replay traces/clip.trace.npz --policy motion --policy stride:10",
         "everyframe replay traces/clip.trace.npz --policy stride:10 --causal --detect-ms 8 --decode-ms 2",
     ],
+    "train-flow": [
+        "everyframe train-flow 'cameras/*.mp4' --out weights.safetensors",
+        "everyframe train-flow a.mp4 b.mp4 --limit 500 --epochs 1 --seed 7",
+    ],
     "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
     "doctor": ["everyframe doctor", "everyframe doctor --json"],
 }
@@ -98,10 +103,11 @@ def build_app() -> App:
         (record, "VIDEO..."),
         (replay, "TRACE"),
         (simulate, "--out DIR"),
+        (train_flow, "VIDEO..."),
         (costs, ""),
         (doctor, ""),
     ):
-        name = command.__name__
+        name = command.__name__.replace("_", "-")
         usage = f"Usage: everyframe {name} {arguments}".rstrip() + " [OPTIONS]"
         app.command(command, usage=usage, help_epilogue=_epilogue(name))
     return app

@@ -25,11 +25,11 @@ from everyframe.operators.flow.weights import Weights, load_weights
 from everyframe.operators.flow.windows import choose, inner
 from everyframe.operators.types import U8, Objects, Origin, View
 
-SHARE = 0.27
+SHARE = 0.25
 """What rectangles may cost for each frame, in shares of the whole net; what the rung does beside comes on top."""
-MOST_SAVED = 3.0  # frames whose share may be saved up for a large rectangle
-WORTH = 1.0
-"""Wrong labels that a rectangle must be expected to mend, for each whole net that it costs."""
+MOST_SAVED = 4.4  # frames whose share may be saved up for a large rectangle, or the whole
+WORTH = 0.2
+"""Wrong labels that a rectangle must be expected to mend, for each whole net that it costs. Chosen on training clips."""
 
 
 @runtime_checkable
@@ -47,8 +47,8 @@ class Flow:
 
     key: the rung that looks at whole pictures and keeps what the net computed; it stands in for `detect`. Until it has
     looked, and after a gap, tracks are carried. What is kept is bounded: the net's layers for one picture (some 33
-    floats for each pixel of the net's input, 31 MB at 640x384), a grid of cells and the tracks. weights: of the quality; None for
-    the shipped ones. Raises `OperatorError` for a detector whose net is not known.
+    floats for each pixel of the net's input, 31 MB at 640x384), a grid of cells and the tracks. weights: of the quality;
+    None for the shipped ones. Raises `OperatorError` for a detector whose net is not known.
     """
 
     name = "flow"

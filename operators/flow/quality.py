@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numba import njit
 
 from everyframe.operators.boxes import iou
 from everyframe.operators.detectors.letterbox import Letterbox
 from everyframe.operators.flow.displacement import Displacement
 from everyframe.operators.flow.memory import GRID, Rect
-from everyframe.operators.flow.weights import BLOB_MEASURES, CELL_MEASURES, TRACK_MEASURES, Weights
+from everyframe.operators.flow.weights import BLOB_MEASURES, TRACK_MEASURES, Weights
 from everyframe.operators.flow.windows import Need
 from everyframe.operators.types import F32, I32, Bool, MotionField, Objects
 
@@ -28,7 +29,7 @@ LONGEST = 30.0  # frames: beyond, an age says no more
 MOST = 4.0
 FADES, RECENT = 0.6, 0.3  # what moved counts for two frames more: vectors flicker
 SMALLEST = 4  # cells of a field
-MOST_BLOBS = 32
+MOST_BLOBS = 16
 UNIT = 10.0  # frames: ages are measured in it
 
 
@@ -57,8 +58,9 @@ class Quality:
             self._recent = np.zeros(field.known.shape, np.float32)
         if not field.known.any():  # an intra picture says nothing of what changed
             return
-        now = np.stack((~field.known, _strays(field))).astype(np.float32)
-        self._recent = np.maximum(now.max(0), np.float32(FADES) * self._recent)
+        whole = np.median(field.motion[::8, ::8].reshape(-1, 2), axis=0)
+        now = np.zeros((2, *field.known.shape), np.float32)
+        _add_news(field.motion, field.known, whole[0], whole[1], now, self._recent)
         on_grid = self._on_grid(now, field.cell)
         self._excess += on_grid - self._usual
         self._usual += np.float32(USUAL) * (on_grid - self._usual)
@@ -77,23 +79,15 @@ class Quality:
 
     def need(self, tracks: Objects, where: Displacement, weights: Weights) -> Need:
         """Errors to be expected; tracks: in this frame. where: the motion since the key frame."""
-        cells = self.of_cells(tracks, where.cell) @ weights.cells
+        cells = self.of_cells() @ weights.cells
         blobs = self.blobs(tracks, where.cell)
         values = np.concatenate((self.of_tracks(tracks, where) @ weights.tracks, self.of_blobs(blobs) @ weights.blobs))
         return Need(cells, values, np.concatenate((self.box.to_input(tracks.xyxy), blobs)))
 
-    def of_cells(self, tracks: Objects, cell: int) -> F32:
-        """(rows, cols, 4) float32, in the order of `CELL_MEASURES`."""
-        out = np.zeros((self.rows, self.cols, len(CELL_MEASURES)), np.float32)
-        age = np.minimum(self._age, LONGEST) / np.float32(UNIT)
-        out[..., 0] = age
-        out[[0, -1], :, 1] = age[[0, -1]]
-        out[:, [0, -1], 1] = age[:, [0, -1]]
-        if self._recent is not None:
-            free = ~_covered(tracks, self._recent.shape, cell)
-            free_share = self._on_grid(free[None].astype(np.float32), cell)
-            out[..., 2:] = (np.clip(self._excess, 0, MOST) * free_share).transpose(1, 2, 0)
-        return out
+    def of_cells(self) -> F32:
+        """(rows, cols, 1) float32, in the order of `CELL_MEASURES`."""
+        age = np.minimum(self._age, LONGEST) / UNIT
+        return age[..., None].astype(np.float32)
 
     def blobs(self, tracks: Objects, cell: int) -> F32:
         """Boxes (n, 4) float32, in pixels of the net's input, of what moves as one or was coded anew, beside all tracks."""
@@ -108,7 +102,7 @@ class Quality:
         return self.box.to_input(corners)
 
     def of_blobs(self, boxes: F32) -> F32:
-        """(n, 4) float32, in the order of `BLOB_MEASURES`."""
+        """(n, 2) float32, in the order of `BLOB_MEASURES`."""
         out = np.zeros((len(boxes), len(BLOB_MEASURES)), np.float32)
         excess = np.clip(self._excess, 0, MOST).sum(0)
         for i, (x0, y0, x1, y1) in enumerate((boxes / GRID).tolist()):
@@ -116,11 +110,11 @@ class Quality:
             age = min(float(self._age[r, c].mean()) if self._age[r, c].size else 0.0, LONGEST) / UNIT
             size = min(((x1 - x0) * (y1 - y0)) ** 0.5, MOST)
             unusual = min(float(excess[r, c].sum()) if age else 0.0, MOST)
-            out[i] = age > 0, age, size * min(age, 1.0), unusual
+            out[i] = size * min(age, 1.0), unusual
         return out
 
     def of_tracks(self, tracks: Objects, where: Displacement) -> F32:
-        """(n, 6) float32, in the order of `TRACK_MEASURES`."""
+        """(n, 5) float32, in the order of `TRACK_MEASURES`."""
         if not len(tracks):
             return np.zeros((0, len(TRACK_MEASURES)), np.float32)
         ages = [self._frame - self._seen.get(t, self._whole_at) for t in tracks.track_id.tolist()]
@@ -138,7 +132,7 @@ class Quality:
         moved = np.minimum(np.hypot(shift[:, 0], shift[:, 1]) / side, 2) * np.minimum(age, 1)
         doubt = np.maximum(0, 1 - np.abs(tracks.score - REPORTED) / DOUBT)
         values = (
-            age * strong, age * ~strong, age * doubt, age * (overlap.max(1) > TOUCHING), strong * moved,
+            age * strong, age * doubt, age * (overlap.max(1) > TOUCHING), strong * moved,
             age * ~where.reliable[r, c],
         )  # fmt: skip
         return np.stack(values, 1).astype(np.float32)
@@ -159,11 +153,16 @@ class Quality:
         return out
 
 
-def _strays(field: MotionField) -> Bool:
-    """Cells that move against the picture as a whole, (rows, cols) bool."""
-    whole = np.median(field.motion[::4, ::4].reshape(-1, 2), axis=0)
-    out: Bool = (np.abs(field.motion - whole).sum(2) > MOVING_PX) & field.known
-    return out
+@njit(cache=True, nogil=True)
+def _add_news(motion, known, whole_x, whole_y, now, recent):  # type: ignore[no-untyped-def]
+    """Marks cells coded anew (now[0]) and cells that move against the picture as a whole (now[1]); fades `recent`."""
+    for r in range(known.shape[0]):
+        for c in range(known.shape[1]):
+            recent[r, c] *= FADES
+            if not known[r, c]:
+                now[0, r, c] = recent[r, c] = 1.0
+            elif abs(motion[r, c, 0] - whole_x) + abs(motion[r, c, 1] - whole_y) > MOVING_PX:
+                now[1, r, c] = recent[r, c] = 1.0
 
 
 def _covered(tracks: Objects, shape: tuple[int, ...], cell: int) -> Bool:

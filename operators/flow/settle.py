@@ -18,17 +18,16 @@ PART = 0.7  # share of a detection that lies in a cut track: it is the visible p
 def settle(tracks: Objects, found: Objects, rect: Rect, box: Letterbox, groups: I32) -> tuple[Bool, Objects]:
     """Tracks that were looked at, (n,) bool, and the detections that are taken.
 
-    found: detections of the rectangle. A track counts as looked at where the rectangle shows it whole, or cuts it and yet
-    gave the same box. Detections that the rectangle's border may have cut are taken only with a track to confirm them. No
-    object is given twice: a detection that is a part of a track beyond the border is left out. groups: of each class id.
+    found: detections of the rectangle. A track counts as looked at where the rectangle shows it whole: of one that the
+    border cuts, old features around it may keep alive what is no longer there. Detections that the border may have cut are
+    taken only with such a track to confirm them. No object is given twice: a detection that is a part of a track beyond the
+    border is left out. groups: of each class id.
     """
     grid = box.outer[1] // GRID, box.outer[0] // GRID
     looked = inside(box.to_input(tracks.xyxy), rect, grid)
     whole = inside(box.to_input(found.xyxy), rect, grid, MARGIN / 2)
     same = groups[tracks.class_id][:, None] == groups[found.class_id][None, :]
     overlap = np.where(same, iou(tracks.xyxy, found.xyxy), 0).astype(np.float32)
-    mine = overlap[looked].max(0, initial=0) >= MINE
-    looked |= np.where(mine[None, :], 0, overlap).max(1, initial=0) >= SAME
     mine = overlap[looked].max(0, initial=0) >= MINE
     parts = (np.where(same, _share_within(found.xyxy, tracks.xyxy), 0)[~looked].max(0, initial=0) >= PART) | (
         overlap[~looked].max(0, initial=0) >= SAME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,16 +14,16 @@ from safetensors.numpy import load, save
 from everyframe.operators.errors import WeightsError
 from everyframe.operators.types import F32
 
-CELL_MEASURES = ("age", "border_age", "anew_unusual", "stray_unusual")
-BLOB_MEASURES = ("there", "age", "size", "unusual")
-TRACK_MEASURES = ("age", "weak_age", "in_doubt", "touching", "moved", "unreliable")
+CELL_MEASURES = ("age",)
+BLOB_MEASURES = ("size", "unusual")
+TRACK_MEASURES = ("age", "in_doubt", "touching", "moved", "unreliable")
 _SHIPPED = "quality.safetensors"
-_KINDS = {"cells": CELL_MEASURES, "blobs": BLOB_MEASURES, "tracks": TRACK_MEASURES}
+MEASURES = {"cells": CELL_MEASURES, "blobs": BLOB_MEASURES, "tracks": TRACK_MEASURES}
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Wrong labels for one unit of each measure, float32 and not negative: cells (4,), blobs (4,), tracks (6,)."""
+    """Wrong labels for one unit of each measure, float32 and not negative: cells (1,), blobs (2,), tracks (5,)."""
 
     cells: F32
     blobs: F32
@@ -30,15 +31,19 @@ class Weights:
 
 
 FIRST = Weights(
-    np.array([0.005, 0.01, 0.02, 0.05], np.float32),
-    np.array([0.1, 0.1, 0.1, 0.1], np.float32),
-    np.array([0.6, 0.3, 0.5, 0.2, 0.1, 0.3], np.float32),
+    np.array([0.005], np.float32),
+    np.array([0.1, 0.1], np.float32),
+    np.array([0.6, 0.5, 0.2, 0.1, 0.3], np.float32),
 )
 """A guess by hand: what steers while the first measures for learning are gathered."""
 
 
 def load_weights(path: str | None = None) -> Weights:
-    """The shipped weights, or those of a safetensors file. Raises `WeightsError`."""
+    """Those of a safetensors file; without a path of the one that EVERYFRAME_FLOW_WEIGHTS names, else the shipped ones.
+
+    Raises `WeightsError`.
+    """
+    path = path or os.environ.get("EVERYFRAME_FLOW_WEIGHTS") or None
     if path is None:
         with as_file(files("everyframe.operators.flow") / "data" / _SHIPPED) as shipped:
             return _load(shipped)
@@ -46,9 +51,11 @@ def load_weights(path: str | None = None) -> Weights:
 
 
 def save_weights(weights: Weights, path: str) -> None:
-    """Writes a safetensors file. Raises `WeightsError` where that is not possible."""
+    """Writes a safetensors file, whole or not at all. Raises `WeightsError` where that is not possible."""
     try:
-        Path(path).write_bytes(save({name: getattr(weights, name) for name in _KINDS}))
+        part = Path(f"{path}.part")
+        part.write_bytes(save({name: getattr(weights, name) for name in MEASURES}))
+        part.replace(path)
     except OSError as error:
         reason = (error.strerror or "write error").lower()
         raise WeightsError(f"Cannot write the weights {path}: {reason}; name another file.") from error
@@ -66,7 +73,7 @@ def _load(path: Path) -> Weights:
         raise WeightsError(
             f"The weights {path} are damaged or not in safetensors format; train them again."
         ) from error
-    for name, measures in _KINDS.items():
+    for name, measures in MEASURES.items():
         values = state.get(name)
         if values is None or values.shape != (len(measures),) or values.dtype != np.float32:
             raise WeightsError(

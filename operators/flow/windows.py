@@ -59,9 +59,9 @@ def choose(need: Need, worth: float, most: float) -> tuple[Rect, float] | None:
 
 
 def _sizes(grid: tuple[int, int]) -> I32:
-    """(n, 2) int32: the sides (cols, rows) that fit into the grid, without the whole."""
-    every = {(min(c, grid[1]), min(r, grid[0])) for c in COLS for r in ROWS} - {(grid[1], grid[0])}
-    return np.array(sorted(every), np.int32).reshape(-1, 2)
+    """(n, 2) int32: the sides (cols, rows) that fit into the grid, and the whole."""
+    every = {(min(c, grid[1]), min(r, grid[0])) for c in COLS for r in ROWS} | {(grid[1], grid[0])}
+    return np.array(sorted(every), np.int32)
 
 
 def bounds(rect: Rect, grid: tuple[int, int], margin: float) -> tuple[float, float, float, float]:

@@ -83,10 +83,14 @@ class TestSettle:
         assert looked.tolist() == [False] and len(taken) == 0
 
     def test_a_box_cut_by_the_border_is_taken_only_where_a_track_confirms_it(self):
-        found = objects([[330, 100, 384, 200]])
+        found = objects([[330, 100, 380, 200]])
         assert len(self.settle(objects([]), found)[1]) == 0
-        looked, taken = self.settle(objects([[332, 100, 388, 200]], [1]), found)
+        looked, taken = self.settle(objects([[320, 100, 366, 200]], [1]), found)
         assert looked.tolist() == [True] and len(taken) == 1
+
+    def test_a_track_that_the_border_cuts_is_carried_and_not_given_twice(self):
+        looked, taken = self.settle(objects([[332, 100, 388, 200]], [1]), objects([[332, 100, 384, 200]]))
+        assert looked.tolist() == [False] and len(taken) == 0
 
     def test_new_objects_inside_are_taken(self):
         assert len(self.settle(objects([]), objects([[200, 100, 260, 200]]))[1]) == 1

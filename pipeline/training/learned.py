@@ -1,0 +1,142 @@
+"""The policy `learned` trained from traces: tables, trainings one after the other, the best one's weights with their curve."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everyframe.pipeline.errors import SinkError, UsageError
+from everyframe.pipeline.traces.store import table_of
+from everyframe.policies.brain import Brain, save
+from everyframe.policies.simulation.arena import arena_of
+from everyframe.policies.simulation.table import ClipTable
+from everyframe.policies.train import Settings, Trainer
+from everyframe.policies.training.judge import Judge, curve_of, play
+
+Told = Callable[[str], None]
+CURVE_PRICES = tuple(np.geomspace(0.01, 20, 14).tolist())
+LEAST_FRAMES = 120
+"""Shorter clips say nothing of a price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """traces: to train on; validation: to choose by, empty for every fifth of traces. classes: counted, empty for all.
+    minutes: wall time of all trainings. modes: "causal", "lookahead"."""
+
+    traces: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    minutes: float = 20.0
+    steps: int = 1200
+    seeds: int = 1
+    seed: int = 0
+    modes: tuple[str, ...] = ("causal", "lookahead")
+
+
+def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told: Told | None = None) -> dict[str, Any]:
+    """Writes the weights to `out`, checkpoints and logs to log_dir (a folder beside it if None); returns what is written
+    into them of each training. Raises SourceError: no usable trace; UsageError: too few, another training's checkpoint;
+    SinkError."""
+    import torch
+
+    torch.set_num_threads(1)
+    tell = told or (lambda text: None)
+    folder = Path(log_dir) if log_dir is not None else Path(f"{out}.training")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SinkError(f"Cannot make the folder {folder}: {e.strerror or e}; name another with --log-dir.") from e
+    clips, judged = _tables(plan, tell)
+    share = plan.minutes * 60 / (len(plan.modes) * plan.seeds)
+    brains: dict[str, Brain] = {}
+    about: dict[str, Any] = {"plan": asdict(plan), "clips": [t.name for t in clips], "trainings": []}
+    for mode in plan.modes:
+        tell(f"{mode}: strides and optimum of {len(judged)} validation clips")
+        judge = Judge(judged, mode == "lookahead")
+        best = float("inf")
+        for seed in range(plan.seed, plan.seed + plan.seeds):
+            settings = Settings(lookahead=mode == "lookahead", steps=plan.steps, seed=seed)
+            trainer, brain = _train_one(clips, judge, settings, folder, resume, share, tell)
+            score = trainer.state.best_score
+            about["trainings"].append({"mode": mode, "seed": seed, "ratio": score, "history": trainer.state.history})
+            if mode not in brains or score < best:
+                best, brains[mode] = score, brain
+        brains[mode] = _with_curve(brains[mode], [*clips, *judged], mode == "lookahead")
+    try:
+        save(brains, out, about)
+    except OSError as e:
+        raise SinkError(f"Cannot write {out}: {e.strerror or e}; name a file that can be written with --out.") from e
+    return about
+
+
+def _tables(plan: Plan, tell: Told) -> tuple[list[ClipTable], list[ClipTable]]:
+    chosen = plan.traces[4::5] if not plan.validation else ()
+    both_sides = "lookahead" in plan.modes
+    clips, judged = [], []
+    for path in (*plan.traces, *plan.validation):
+        table = table_of(path, plan.classes, both_sides=both_sides)
+        tell(f"{table.name}: {len(table)} frames")
+        (judged if path in plan.validation or path in chosen else clips).append(table)
+    if not clips or not judged:
+        raise UsageError("Training needs traces of several cameras: five, or one and another with --validation.")
+    return clips, judged
+
+
+def _train_one(
+    clips: Sequence[ClipTable], judge: Judge, settings: Settings, folder: Path, resume: bool, seconds: float, tell: Told
+) -> tuple[Trainer, Brain]:
+    name = f"{'lookahead' if settings.lookahead else 'causal'}-{settings.seed}"
+    trainer = Trainer(clips, judge, settings)
+    checkpoint = folder / f"{name}.ckpt"
+    if resume:
+        try:
+            if trainer.resume(checkpoint):
+                tell(f"{name}: goes on after step {trainer.state.step}")
+        except ValueError as e:
+            raise UsageError(str(e)) from e
+    else:
+        checkpoint.unlink(missing_ok=True)
+    log = _Log(folder, name, tell)
+    brain = trainer.run(time.monotonic() + seconds, log, checkpoint)
+    log.close()
+    return trainer, brain
+
+
+class _Log:
+    """JSON lines, and TensorBoard where it is installed."""
+
+    def __init__(self, folder: Path, name: str, tell: Told) -> None:
+        self._path = folder / f"{name}.jsonl"
+        self._name, self._tell = name, tell
+        self._board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self._board = SummaryWriter(str(folder / name))  # type: ignore[no-untyped-call]
+
+    def __call__(self, news: Mapping[str, Any]) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps(news) + "\n")
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in news.items() if isinstance(value, float))
+        self._tell(f"{self._name}: step {news['step']}, {shown}")
+        if self._board is not None:
+            for key, value in news.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(key, value, news["step"])
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+
+def _with_curve(brain: Brain, tables: Sequence[ClipTable], lookahead: bool) -> Brain:
+    long = [t for t in tables if len(t) >= LEAST_FRAMES and t.truth.any()] or list(tables)
+    return replace(brain, curve=curve_of(play(brain, arena_of(long, lookahead), lookahead, CURVE_PRICES), CURVE_PRICES))
