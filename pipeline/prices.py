@@ -20,7 +20,7 @@ def priced(settings: LabelSettings, width: int, height: int, detector: Detector 
     The same prices must reach every worker of a run: labels depend on them. settings: with runtime and precision
     settled. detector: what to measure with; loaded where None is given and something is unknown.
     """
-    traits = make_policy(settings.policy).traits
+    traits = make_policy(settings.policy, settings.mode).traits
     if "region" not in (*traits.rungs, traits.look_back_rung) or settings.prices.crops:
         return settings
     return replace(settings, prices=prices_for(settings.model, width, height, detector))

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le, MultipleOf
 
 from everyframe.operators.base import Prices
+from everyframe.policies.base import Mode as Mode
 
-Mode = Literal["causal", "lookahead"]
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "f32", "bf16"]
 EngineName = Literal["auto", "local", "ray"]

@@ -15,7 +15,7 @@ from everyframe.pipeline.ladder import Ladder
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.motion import add_spanning, field_from_vectors
 from everyframe.pipeline.scene import moving_scene
-from everyframe.policies.base import Observation, PacketFacts, Policy
+from everyframe.policies.base import Mode, Observation, PacketFacts, Policy
 from everyframe.policies.registry import make_policy
 
 WIDTH, HEIGHT, FRAMES = 320, 240, 4
@@ -31,7 +31,7 @@ _VECTOR = np.dtype(
 
 
 @lru_cache(maxsize=64)
-def warm_up(policy: str) -> None:
+def warm_up(policy: str, mode: Mode) -> None:
     """Calls the kernels of the hot path and of a policy once on a small picture; seconds on a machine's first run, a
     quarter second later."""
     vectors = np.zeros(4, _VECTOR)
@@ -41,7 +41,7 @@ def warm_up(policy: str) -> None:
     field = field_from_vectors(vectors, 1.0, 0.0, 32, 32)
     field = add_spanning(field, vectors, 1.0, 0.0)
     Propagate().apply(View(32, 32, field), Objects.of([[4, 4, 28, 28], [0, 0, 16, 16]], [0.9, 0.5], [0, 0]))
-    warm_policy(make_policy(policy))
+    warm_policy(make_policy(policy, mode))
 
 
 def warm_policy(policy: Policy) -> None:

@@ -56,7 +56,7 @@ class StreamWorker:
         self.last: Objects | None = None
         self._source = source
         self._settings = settings
-        self._policy = make_policy(settings.policy)
+        self._policy = make_policy(settings.policy, settings.mode)
         self._policy.reset(settings.seed)
         self._decoder = decoder or Decoder(source)
         self._fields = fields or FieldBuilder(source.info)

@@ -1,5 +1,8 @@
 """`motion`: the rule. Looks when something moves that no track explains, when a track is in doubt, and now and then.
 
+Causal, it leaves frames in which something moves to the rung `region`, which weighs by price what a look at parts of the
+picture is worth. Looking ahead, it looks at the whole, and looks back.
+
 Nothing here is set for a camera: packet sizes and stray motion are measured against what is usual for this one, and
 the time between looks grows while looks confirm the tracks and shrinks when they don't.
 """
@@ -11,7 +14,7 @@ from collections import deque
 
 import numpy as np
 
-from everyframe.policies.base import F32, Decision, Observation, PacketFacts, Traits
+from everyframe.policies.base import F32, Decision, Mode, Observation, PacketFacts, Traits
 from everyframe.policies.stray import moving_tracks, stray_motion
 
 DRIFT, ALARM, WAKE = 0.6, 16.0, 1.0  # of the cumulative sums (Page, 1954) that tell lasting change from outliers
@@ -61,9 +64,10 @@ class Motion:
     """
 
     name = "motion"
-    traits = Traits(look_back=1.0)
 
-    def __init__(self) -> None:
+    def __init__(self, mode: Mode = "lookahead") -> None:
+        self._looks_at_parts = mode == "causal"
+        self.traits = Traits(rungs=("region",)) if self._looks_at_parts else Traits(look_back=1.0)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -108,8 +112,10 @@ class Motion:
         self._settle(self._stray_cells(observation), moving)
         if self._clock >= self._interval or self._slept >= LONGEST_SLEEP:
             reason = "longest interval"
-        elif self._alarm > ALARM * self._patience * self._caution:
+        elif self._alarm > ALARM * self._patience * self._caution and not self._looks_at_parts:
             reason = "new motion"
+        elif self._looks_at_parts and (moving > 0 or self._alarm > 0):
+            return Decision("region", "something moves")
         else:
             return Decision("propagate", "tracks explain it" if len(observation.boxes) else "nothing new")
         self._looked_for_stray = reason == "new motion"
@@ -139,6 +145,8 @@ class Motion:
         excess = self._stray.unusual(stray) if learnt else 0.0
         before = self._alarm
         self._alarm = max(0.0, before + min(excess, MOST_EXCESS) - DRIFT)
+        if self._looks_at_parts:  # the rung decides by itself, as long as something moves
+            self._alarm = min(self._alarm, ALARM)
         if before <= ALARM / 2 < self._alarm:
             self._announced += self._is_announced
             self._unannounced += not self._is_announced

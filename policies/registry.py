@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from everyframe.policies.base import Policy
+from everyframe.policies.base import Mode, Policy
 from everyframe.policies.fixed import Dense, IFrames, Random, Stride
 from everyframe.policies.flow import Flow
 from everyframe.policies.lattice import Lattice
@@ -21,38 +21,38 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """form: how a user writes it. make: from the text after the colon, "" where there is none."""
+    """form: how a user writes it. make: from the text after the colon, "" where there is none, and the mode."""
 
     form: str
     help: str
-    make: Callable[[str], Policy]
+    make: Callable[[str, Mode], Policy]
 
 
-def _stride(text: str) -> Policy:
+def _stride(text: str, mode: Mode) -> Policy:
     if not text.isdecimal() or int(text) < 1:
         raise PolicyError(f"policy stride:{text} needs a whole number of at least 1, as in stride:10.")
     return Stride(int(text))
 
 
-def _flow(text: str) -> Policy:
+def _flow(text: str, mode: Mode) -> Policy:
     if not text.isdecimal() or int(text) < 1:
         raise PolicyError(f"policy flow:{text} needs a whole number of at least 1, as in flow:10.")
     return Flow(int(text))
 
 
-def _region(text: str) -> Policy:
+def _region(text: str, mode: Mode) -> Policy:
     if text and (not text.isdecimal() or int(text) < 1):
         raise PolicyError(f"policy region:{text} needs a whole number of at least 1, as in region:10, or none.")
     return Region(int(text) if text else None)
 
 
-def _lattice(text: str) -> Policy:
+def _lattice(text: str, mode: Mode) -> Policy:
     if not text.isdecimal() or int(text) < 1:
         raise PolicyError(f"policy lattice:{text} needs a whole number of at least 1, as in lattice:20.")
     return Lattice(int(text))
 
 
-def _random(text: str) -> Policy:
+def _random(text: str, mode: Mode) -> Policy:
     try:
         share = float(text)
     except ValueError:
@@ -62,8 +62,8 @@ def _random(text: str) -> Policy:
     return Random(share)
 
 
-def _plain(make: Callable[[], Policy]) -> Callable[[str], Policy]:
-    def build(text: str) -> Policy:
+def _plain(make: Callable[[], Policy]) -> Callable[[str, Mode], Policy]:
+    def build(text: str, mode: Mode) -> Policy:
         policy = make()
         if text:
             raise PolicyError(f"policy {policy.name} takes no number: write {policy.name} instead of {policy.name}:{text}.")
@@ -72,8 +72,12 @@ def _plain(make: Callable[[], Policy]) -> Callable[[str], Policy]:
     return build
 
 
+def _motion(text: str, mode: Mode) -> Policy:
+    return _plain(lambda: Motion(mode))(text, mode)
+
+
 POLICIES: dict[str, Entry] = {
-    "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _plain(Motion)),
+    "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _motion),
     "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _stride),
     "flow": Entry("flow:N", "the CNN on every N-th frame, between them its features are renewed in part", _flow),
     "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),
@@ -85,8 +89,9 @@ POLICIES: dict[str, Entry] = {
 }
 
 
-def make_policy(spec: str) -> Policy:
-    """The policy that `spec` names, as "stride:10". Raises PolicyError with the nearest name where there is none."""
+def make_policy(spec: str, mode: Mode = "lookahead") -> Policy:
+    """The policy that `spec` names, as "stride:10". mode: whether labels may wait for the next look, or use the past only.
+    Raises PolicyError with the nearest name where there is none."""
     name, _, text = spec.partition(":")
     entry = POLICIES.get(name)
     if entry is None:
@@ -94,4 +99,4 @@ def make_policy(spec: str) -> Policy:
         hint = f"did you mean {POLICIES[near[0]].form}?" if near else ""
         known = ", ".join(e.form for e in POLICIES.values())
         raise PolicyError(f"there is no policy {spec!r}; {hint or f'choose one of {known}.'}")
-    return entry.make(text)
+    return entry.make(text, mode)

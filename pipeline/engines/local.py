@@ -30,7 +30,7 @@ class LocalEngine:
         self._detectors = Detectors(detector)
 
     def run(self, paths: Sequence[str], settings: LabelSettings) -> Iterator[Event]:
-        warm_up(settings.policy)
+        warm_up(settings.policy, settings.mode)
         for number, path in enumerate(paths):
             yield from self._label(number, path, settings)
 

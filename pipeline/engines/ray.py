@@ -83,7 +83,7 @@ class ShardActor:
         labels: list[FrameLabels] = []
         worker: StreamWorker | None = None
         error: EveryframeError | None = None
-        warm_up(settings.policy)
+        warm_up(settings.policy, settings.mode)
         try:
             with FileSource(path, shard.start_pts, shard.end_pts) as source:
                 worker = StreamWorker(source, self._detectors.get(settings, source.info), settings)

@@ -23,7 +23,7 @@ def measured(trace: Trace) -> Trace:
     """The trace with the CPU ms of the product's own steps among its costs: propagate and policy of a decoded frame,
     track of a look, rest of every frame."""
     settings = LabelSettings(policy=f"stride:{STEP}", mode="causal", limit=min(len(trace), FRAMES))
-    warm_up(settings.policy)
+    warm_up(settings.policy, settings.mode)
     played = worker(trace, settings)
     for _ in played.chunks():
         pass

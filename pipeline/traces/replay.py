@@ -22,7 +22,7 @@ from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.evaluation.dense import Dense, Progress
 from everyframe.pipeline.evaluation.rows import Row
 from everyframe.pipeline.evaluation.run import Judge, class_ids, row_of
-from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.traces.format import Trace
 from everyframe.pipeline.traces.overhead import dense_ms, look_ms, rest_ms
 from everyframe.pipeline.traces.playback import TraceDetector, worker
@@ -93,7 +93,7 @@ def replay(
     """
     settings = replace(settings or LabelSettings(), conf=metrics.SCORE)
     for policy in policies:
-        _check(policy)
+        _check(policy, settings.mode)
     costs = (machine or Machine()).costs(trace)
     detector = TraceDetector(trace)
     objects = trace.objects[: settings.limit]
@@ -107,9 +107,9 @@ def replay(
     return rows
 
 
-def _check(policy: str) -> None:
+def _check(policy: str, mode: Mode) -> None:
     try:
-        traits = make_policy(policy).traits
+        traits = make_policy(policy, mode).traits
     except PolicyError as e:
         raise UsageError(str(e)) from e
     rungs = {*traits.rungs, *([traits.look_back_rung] if traits.look_back else [])} - WITHOUT_PIXELS
@@ -123,7 +123,7 @@ def _check(policy: str) -> None:
 def _play(
     trace: Trace, settings: LabelSettings, costs: dict[str, float], progress: Progress | None
 ) -> tuple[list[Objects], RunStats]:
-    warm_up(settings.policy)
+    warm_up(settings.policy, settings.mode)
     played = worker(trace, settings)
     found: list[Objects] = []
     for chunk in played.chunks():

@@ -43,7 +43,7 @@ def thrifty(monkeypatch: pytest.MonkeyPatch) -> str:
     class Thrifty(Stride):
         traits = Traits(rungs=("region",))
 
-    monkeypatch.setitem(registry.POLICIES, "thrifty", registry.Entry("thrifty", "", lambda text: Thrifty(5)))
+    monkeypatch.setitem(registry.POLICIES, "thrifty", registry.Entry("thrifty", "", lambda text, mode: Thrifty(5)))
     return "thrifty"
 
 

@@ -30,7 +30,7 @@ def kernels() -> dict[str, Any]:
 @pytest.mark.parametrize("policy", ["stride:10", "motion", "region:10"])
 def test_real_video_needs_no_further_kernel(data_dir: Path, policy: str) -> None:
     clip = data_dir / "walkway" / "walkway.mp4"
-    warm_up(policy)
+    warm_up(policy, "lookahead")
     with FileSource(str(clip)) as source:
         Detectors().get(LabelSettings(policy=policy, model=ModelSettings(imgsz=320, runtime="torch")), source.info)
     before = {name: list(kernel.signatures) for name, kernel in kernels().items()}

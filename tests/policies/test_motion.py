@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.policies.base import Observation, PacketFacts
+from everyframe.policies.base import Mode, Observation, PacketFacts
 from everyframe.policies.motion import DROWSY, Motion, Normal
 from everyframe.policies.stray import REACH, moving_tracks, stray_motion
 
@@ -15,13 +15,14 @@ NO_BOXES = np.zeros((0, 4), np.float32)
 class Camera:
     """Feeds a policy frames whose motion and packet size a test decides; looks find nothing new."""
 
-    def __init__(self, seed: int = 0) -> None:
-        self.policy = Motion()
+    def __init__(self, seed: int = 0, mode: Mode = "lookahead") -> None:
+        self.policy = Motion(mode)
         self.policy.reset(0)
         self.rng = np.random.default_rng(seed)
         self.index = 0
         self.since = 1 << 30
         self.looks: list[int] = []
+        self.parts: list[int] = []
         self.skipped: list[int] = []
 
     def frame(self, block: float = 0.0, size: int = 300, noise: float = 0.02, boxes=NO_BOXES) -> None:
@@ -42,6 +43,8 @@ class Camera:
             if decision.rung == "detect":
                 self.looks.append(self.index)
                 self.since = 0
+            if decision.rung == "region":
+                self.parts.append(self.index)
         else:
             self.skipped.append(self.index)
         self.since += 1
@@ -64,6 +67,26 @@ def test_something_that_moves_as_one_is_looked_at_soon():
     for _ in range(15):
         camera.frame(block=3)
     assert len(camera.looks) > before
+
+
+def test_causal_frames_in_which_something_moves_are_left_to_region():
+    camera = Camera(mode="causal")
+    for _ in range(300):
+        camera.frame()
+    whole, parts = len(camera.looks), len(camera.parts)
+    assert parts < 60
+    for _ in range(15):
+        camera.frame(block=3)
+    assert len(camera.parts) >= parts + 12
+    for _ in range(100):
+        camera.frame()
+    assert len(camera.parts) < parts + 60
+    assert len(camera.looks) <= whole + 4
+
+
+def test_only_causal_motion_needs_region():
+    assert Motion("causal").traits.rungs == ("region",)
+    assert Motion("lookahead").traits.rungs == ()
 
 
 def test_motion_that_a_track_explains_is_no_alarm():
