@@ -109,6 +109,7 @@ def _look(clips, whole, real, shift, told):  # type: ignore[no-untyped-def]
     else:
         real[USUALLY] = objects
         whole[ROW] = -1  # no track has been seen yet
+        told[COST] += clips.decode[t] * real[DECODE] + real[CARRY]
     whole[LOOK] = whole[NOW]
     whole[LOST] = whole[FRESH] = 0
     whole[CLEARED] = 1

@@ -1,0 +1,81 @@
+"""`everyframe replay`: rows like those of an evaluation, at any machine's costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tracing import Recorded
+
+from everyframe.pipeline.cli import call
+from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.replay import Machine, machine_from, replay
+
+
+@pytest.fixture(scope="module")
+def path(busy: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("traces") / f"busy{tf.SUFFIX}"
+    tf.save(busy.trace, path)
+    return path
+
+
+def test_dense_is_perfect_and_costs_follow_the_machine(busy: Recorded) -> None:
+    ours, dense = replay(busy.trace, ["stride:10", "dense"], LabelSettings(mode="causal"))
+    assert dense.f1_dense == 1.0
+    assert ours.cnn_fraction == pytest.approx(6 / busy.limit, abs=1e-6)
+    assert ours.decode_fraction == 1.0
+    fast = replay(busy.trace, ["stride:10"], LabelSettings(mode="causal"), Machine(detect=1.0))[0]
+    assert ours.cpu_ms_per_frame is not None and fast.cpu_ms_per_frame is not None
+    saved = (busy.trace.costs["detect"] - 1.0) * ours.cnn_fraction
+    assert ours.cpu_ms_per_frame - fast.cpu_ms_per_frame == pytest.approx(saved, rel=0.2)
+    assert fast.f1_dense == ours.f1_dense
+
+
+def test_costs_of_another_machine(busy: Recorded, tmp_path: Path) -> None:
+    file = tmp_path / "costs.json"
+    rows = [{"rung": "detect", "size": "320x256", "cpu_ms": ms} for ms in (9.0, 5.0)]
+    file.write_text(json.dumps({"costs": [*rows, {"rung": "hold", "size": "320x256", "cpu_ms": 0.1}]}))
+    assert machine_from(str(file), busy.trace).detect == 5.0
+    file.write_text(json.dumps({"costs": [{"rung": "detect", "size": "640x480", "cpu_ms": 9.0}]}))
+    with pytest.raises(UsageError, match="has no cost of the CNN at 320x256"):
+        machine_from(str(file), busy.trace)
+    file.write_text("[]")
+    with pytest.raises(UsageError, match="not what everyframe costs"):
+        machine_from(str(file), busy.trace)
+
+
+def test_command(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call(["replay", str(path), "--policy", "stride:5", "--policy", "iframes", "--causal", "--json", "--quiet"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["policy"] for row in rows] == ["stride:5", "iframes"]
+    assert all(0 < row["f1_dense"] <= 1 and row["cpu_ms_per_frame"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--policy", "region:10"], "looks at pictures (region)"),
+        (["--policy", "strid:5"], "did you mean stride:N?"),
+        (["--classes", "persn"], "persn"),
+        (["--detect-ms", "0"], "above 0"),
+        (["--detect-ms", "1", "--costs", "x.json"], "give one of them"),
+    ],
+)
+def test_misuse_is_told(options: list[str], said: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["replay", str(path), "--quiet", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_record_command(busy: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--limit", "6", "--imgsz", "320", "--runtime", "torch", "--precision", "f32", "--out", str(tmp_path)]
+    command = ["record", busy.video, *options, "--json", "--quiet"]
+    assert call(command) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == 6
+    assert call(command) == 0
+    assert json.loads(capsys.readouterr().out)["recorded"] is False
+    assert call(["record", str(tmp_path / "none.mp4"), *options]) == 1
+    assert "none.mp4" in capsys.readouterr().err
+    assert call(["record"]) == 2
