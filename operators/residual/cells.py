@@ -12,9 +12,11 @@ import numpy as np
 from numba import njit
 
 from everyframe.operators.residual.kernel import MOST_CELLS, convolve
+from everyframe.operators.residual.settle import settle
 
 BATCH = 384
 """Cells convolved at a time: their results stay in the cache until they are written back."""
+AS_IT_IS = np.float32(1)  # the slope of what is not rectified
 BLOCK = 4
 """Side, in pixels, of the blocks over which the change of a picture is averaged."""
 
@@ -98,51 +100,30 @@ def reached(marks, reach, stride, rows, cols, line, found):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _write(values, limit, weigh, stored):  # type: ignore[no-untyped-def]
-    """Stores a cell's values where the sum of their squared differences, weighed, exceeds the limit; whether it did."""
-    channels = stored.shape[0]
-    if limit >= 0:
-        total = np.float32(0)
-        for i in range(channels):
-            change = values[i] - stored[i]
-            total += weigh[i] * (change * change)
-        if total <= limit:
-            return False
-    for i in range(channels):
-        stored[i] = values[i]
-    return True
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def conv(x, window, runs, weight, bias, tile, found, n, at, results, limit, weigh, slope, stored, first, kept, marks):  # type: ignore[no-untyped-def]
+def conv(x, window, runs, group, weight, bias, tile, found, n, at, results, limit, weigh, slope, stored, first, kept, marks):  # type: ignore[no-untyped-def]
     """Convolves the n cells in `found` and writes them to `stored` from channel `first` on; returns how many changed.
 
     x: the input map. window (3,) int64: how far in x, in numbers, the window of a cell is from that of its
-    neighbour below and of that on the right, and where that of the first cell begins. bias: as many as there are outputs,
-    made up to what the tile takes; the first `kept` are stored. slope float32: of what is below zero. at
+    neighbour below and of that on the right, and where that of the first cell begins. runs, group,
+    weight, bias, tile: as in `kernel.convolve`; the first `kept` outputs are stored. slope float32: of what is below zero. at
     (BATCH + MOST_CELLS,) int64 and results (BATCH + MOST_CELLS, channels) float32: working memory. stored may be
     without a border.
     """
-    border = (stored.shape[1] - marks.shape[1] + 2) // 2
-    channels = results.shape[1]
-    flat, out = x.reshape(x.size), results.reshape(results.size)
+    width, channels = stored.shape[1:]
+    border = (width - marks.shape[1] + 2) // 2
+    flat, out, maps = x.reshape(x.size), results.reshape(results.size), stored.reshape(stored.size)
     changed = 0
     for begin in range(0, n, BATCH):
         m = min(BATCH, n - begin)
         for i in range(m):
             y, c = found[begin + i] >> 16, found[begin + i] & 0xFFFF
             at[i] = window[2] + y * window[0] + c * window[1]
-            row = results[i]
-            for k in range(channels):
-                row[k] = bias[k]
         at[m : m + MOST_CELLS] = at[m - 1]
-        convolve(flat, at, m, runs, weight, out, channels, tile)
+        convolve(flat, at, m, runs, group, weight, bias, out, tile)
         for i in range(m):
             y, c = found[begin + i] >> 16, found[begin + i] & 0xFFFF
-            row = results[i, :kept]
-            for k in range(kept):
-                row[k] = max(row[k], slope * row[k])
-            if _write(row, limit, weigh, stored[y + border, c + border, first : first + kept]):
+            to = ((y + border) * width + c + border) * channels + first
+            if settle(out, i * len(bias), maps, to, kept, weigh, slope, limit):
                 marks[y + 1, c + 1] = 1
                 changed += 1
     return changed
@@ -159,7 +140,8 @@ def _largest(row, left, middle, right, out):  # type: ignore[no-untyped-def]
 def pool(x, found, n, results, limit, weigh, stored, marks):  # type: ignore[no-untyped-def]
     """The largest of each 3 x 3 window, stride 2, of the n cells in `found`; returns how many changed."""
     rows, cols = x.shape[0] - 2, x.shape[1] - 2
-    out = results[0, : stored.shape[2]]
+    width, channels = stored.shape[1:]
+    out, maps = results[0, :channels], stored.reshape(stored.size)
     changed = 0
     for i in range(n):
         y, c = found[i] >> 16, found[i] & 0xFFFF
@@ -169,7 +151,7 @@ def pool(x, found, n, results, limit, weigh, stored, marks):  # type: ignore[no-
         _largest(x[max(2 * y, 1)], left, 2 * c + 1, right, out)
         _largest(x[2 * y + 1], left, 2 * c + 1, right, out)
         _largest(x[min(2 * y + 2, rows)], left, 2 * c + 1, right, out)
-        if _write(out, limit, weigh, stored[y + 1, c + 1]):
+        if settle(out, 0, maps, ((y + 1) * width + c + 1) * channels, channels, weigh, AS_IT_IS, limit):
             marks[y + 1, c + 1] = 1
             changed += 1
     return changed
@@ -187,7 +169,7 @@ def _add(own, a, wa, b, wb, c, wc, d, wd, out):  # type: ignore[no-untyped-def]
 def add_finer(coarse, coarse_marks, own, own_marks, results, limit, weigh, stored, marks):  # type: ignore[no-untyped-def]
     """stored = own + coarse at twice its size (bilinear, corners not aligned), where one of both changed."""
     rows, cols, channels = stored.shape[0] - 2, stored.shape[1] - 2, stored.shape[2]
-    out = results[0, :channels]
+    out, maps = results[0, :channels], stored.reshape(stored.size)
     changed = 0
     for y in range(rows):
         v = y // 2 + 1
@@ -198,7 +180,8 @@ def add_finer(coarse, coarse_marks, own, own_marks, results, limit, weigh, store
             seen = coarse_marks[v, u] | coarse_marks[v, u2] | coarse_marks[v2, u] | coarse_marks[v2, u2]
             if seen | own_marks[y + 1, x + 1]:
                 _add(own[y + 1, x + 1], coarse[v, u], 9, coarse[v, u2], 3, coarse[v2, u], 3, coarse[v2, u2], 1, out)
-                if _write(out, limit, weigh, stored[y + 1, x + 1]):
+                to = ((y + 1) * (cols + 2) + x + 1) * channels
+                if settle(out, 0, maps, to, channels, weigh, AS_IT_IS, limit):
                     marks[y + 1, x + 1] = 1
                     changed += 1
     return changed
@@ -208,7 +191,7 @@ def add_finer(coarse, coarse_marks, own, own_marks, results, limit, weigh, store
 def add_coarser(fine, fine_marks, own, own_marks, results, limit, weigh, stored, marks):  # type: ignore[no-untyped-def]
     """stored = own + fine at half its size (the mean of 2 x 2 cells), where one of both changed."""
     rows, cols, channels = stored.shape[0] - 2, stored.shape[1] - 2, stored.shape[2]
-    out = results[0, :channels]
+    out, maps = results[0, :channels], stored.reshape(stored.size)
     changed = 0
     for y in range(rows):
         v = 2 * y + 1
@@ -217,7 +200,8 @@ def add_coarser(fine, fine_marks, own, own_marks, results, limit, weigh, stored,
             seen = fine_marks[v, u] | fine_marks[v, u + 1] | fine_marks[v + 1, u] | fine_marks[v + 1, u + 1]
             if seen | own_marks[y + 1, x + 1]:
                 _add(own[y + 1, x + 1], fine[v, u], 4, fine[v, u + 1], 4, fine[v + 1, u], 4, fine[v + 1, u + 1], 4, out)
-                if _write(out, limit, weigh, stored[y + 1, x + 1]):
+                to = ((y + 1) * (cols + 2) + x + 1) * channels
+                if settle(out, 0, maps, to, channels, weigh, AS_IT_IS, limit):
                     marks[y + 1, x + 1] = 1
                     changed += 1
     return changed

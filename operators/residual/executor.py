@@ -20,6 +20,8 @@ from everyframe.operators.residual import cells, kernel
 from everyframe.operators.residual.steps import Conv, Graph, Pool, Step, Sum, runs
 from everyframe.operators.types import F32, U8
 
+FAST = 10_000
+"""Weights, in numbers, that stay in the fastest cache beside the inputs."""
 TILE = 16
 """Side of the tiles of the input, in pixels."""
 
@@ -132,7 +134,9 @@ class Executor:
         find = partial(
             cells.reached, marks_in, reach, step.stride, marks.shape[0] - 2, marks.shape[1] - 2, self._line, self._found
         )
-        convolve = partial(cells.conv, x, window, runs(step, width, channels), step.weight, step.bias, step.tile, self._found)
+        rows = runs(step, width, channels)
+        group = len(rows) if len(step.weight) <= FAST else 1
+        convolve = partial(cells.conv, x, window, rows, group, step.weight, step.bias, step.tile, self._found)
         at, results, target = self._at, self._results[len(step.bias)], step.target
         slope, weigh = np.float32(step.slope), step.weigh
 

@@ -47,19 +47,24 @@ def _address_of(typing: Any, array: Any, index: Any) -> Any:
     return _POINTER(array.dtype)(array, types.int64), code
 
 
-_address: Any = intrinsic(_address_of)
+address: Any = intrinsic(_address_of)
 
 
 def _tile_of(
-    typing: Any, x: Any, at: Any, weight: Any, out: Any, channels: Any, depth: Any, cells: Any, vectors: Any, steps: Any
-) -> Any:
-    """out[c, :] += x[at[c] + k] * weight[k, :] over k < depth, for `cells` cells and `vectors` vectors of channels.
+    typing: Any, x: Any, at: Any, runs: Any, count: Any, weight: Any, column: Any, first: Any, apart: Any, out: Any,
+    channels: Any, cells: Any, vectors: Any, steps: Any,
+) -> Any:  # fmt: skip
+    """out[c, :] = first[c, :] + x[at[c] + k] * weight[k, :] summed over the k of some runs.
 
-    x: the input's address; at: those of the cells relative to it. out: rows `channels` apart. depth: a multiple of
-    `steps`, which is how far the loop is unrolled. The last three are known when it is compiled.
+    For `cells` cells and `vectors` vectors of channels. x, weight: addresses; at: those of the cells relative to x. runs: the
+    first of `count` rows (see `convolve`). column: first channel. first, out: addresses; rows of out are `channels` apart,
+    those of first `apart`. steps: how far the loop is unrolled; the last three are known when it is compiled.
     """
     shape = (cells.literal_value, vectors.literal_value, steps.literal_value)
-    signature = types.void(_F32P, _I64P, _F32P, _F32P, types.int64, types.int64, cells, vectors, steps)
+    i64 = types.int64
+    signature = types.void(
+        _F32P, _I64P, _I64P, i64, _F32P, i64, _F32P, i64, _F32P, i64, cells, vectors, steps
+    )
     return signature, lambda context, builder, signature, args: _emit(context, builder, args, *shape)
 
 
@@ -67,64 +72,92 @@ _tile: Any = intrinsic(prefer_literal=True)(_tile_of)
 
 
 def _emit(context: Any, b: Any, args: Any, cells: int, vectors: int, steps: int) -> Any:
-    x, at, weight, out, channels, depth = args[:6]
-    i64, i32, vector = ir.IntType(64), ir.IntType(32), ir.VectorType(ir.FloatType(), LANES)
+    x, at, runs, count, weight, column, start, apart, out, channels = args[:10]
+    i64, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
 
     def number(value: int) -> Any:
         return ir.Constant(i64, value)
 
-    def as_vector(pointer: Any) -> Any:
-        return b.bitcast(pointer, vector.as_pointer())
+    def places(base: Any, stride: Any) -> list[Any]:
+        rows = [b.gep(base, [b.mul(stride, number(c))]) for c in range(cells)]
+        return [b.bitcast(b.gep(r, [number(v * LANES)]), vector.as_pointer()) for r in rows for v in range(vectors)]
 
-    kind = ir.FunctionType(vector, [vector] * 3)
-    multiply_add = cgutils.get_or_insert_function(b.module, kind, f"llvm.fmuladd.v{LANES}f32")
-    undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(i32, LANES), [0] * LANES)
-
+    begin = [b.load(place, align=4) for place in places(start, apart)]
     inputs = [b.gep(x, [b.load(b.gep(at, [number(c)]))]) for c in range(cells)]
-    rows = [b.gep(out, [b.mul(channels, number(c))]) for c in range(cells)]
-    outs = [as_vector(b.gep(row, [number(v * LANES)])) for row in rows for v in range(vectors)]
-    first = [b.load(place, align=4) for place in outs]
-    before, loop, after = b.block, b.append_basic_block("depth"), b.append_basic_block("done")
+    entry, head, loop = b.block, b.append_basic_block("run"), b.append_basic_block("depth")
+    tail, after = b.append_basic_block("next"), b.append_basic_block("done")
+    b.branch(head)
+
+    b.position_at_end(head)
+    q = b.phi(i64)
+    sums = [b.phi(vector) for _ in begin]
+    offset, row, depth = (b.load(b.gep(runs, [b.add(b.mul(q, number(3)), number(i))])) for i in range(3))
+    part = b.gep(weight, [b.add(b.mul(row, channels), b.mul(column, depth))])
+    here = [b.gep(place, [offset]) for place in inputs]
     b.branch(loop)
+
     b.position_at_end(loop)
     k = b.phi(i64)
-    k.add_incoming(number(0), before)
-    sums = [b.phi(vector) for _ in outs]
-    for total, value in zip(sums, first, strict=True):
-        total.add_incoming(value, before)
-    now = list(sums)
-    for step in range(steps):
-        here = b.add(k, number(step))
-        row = b.gep(weight, [b.mul(here, number(vectors * LANES))])
-        weights = [b.load(as_vector(b.gep(row, [number(v * LANES)])), align=4) for v in range(vectors)]
-        for c in range(cells):
-            one = b.insert_element(undefined, b.load(b.gep(inputs[c], [here])), ir.Constant(i32, 0))
-            spread = b.shuffle_vector(one, undefined, zeros)
-            for v in range(vectors):
-                now[c * vectors + v] = b.call(multiply_add, [spread, weights[v], now[c * vectors + v]])
+    inner = [b.phi(vector) for _ in begin]
+    now = _products(b, k, here, part, inner, vectors, steps)
     following = b.add(k, number(steps))
-    k.add_incoming(following, loop)
-    for total, value in zip(sums, now, strict=True):
-        total.add_incoming(value, loop)
-    b.cbranch(b.icmp_signed("<", following, depth), loop, after)
+    b.cbranch(b.icmp_signed("<", following, depth), loop, tail)
+
+    b.position_at_end(tail)
+    q_next = b.add(q, number(1))
+    b.cbranch(b.icmp_signed("<", q_next, count), head, after)
+
     b.position_at_end(after)
-    for place, value in zip(outs, now, strict=True):
+    for place, value in zip(places(out, channels), now, strict=True):
         b.store(value, place, align=4)
+    _join(q, (number(0), entry), (q_next, tail))
+    _join(k, (number(0), head), (following, loop))
+    for first, outer, within, last in zip(begin, sums, inner, now, strict=True):
+        _join(outer, (first, entry), (last, tail))
+        _join(within, (outer, head), (last, loop))
     return context.get_dummy_value()
 
 
+def _products(b: Any, k: Any, inputs: list[Any], weight: Any, sums: list[Any], vectors: int, steps: int) -> list[Any]:
+    """The sums after some steps of the depth."""
+    i64, i32, vector = ir.IntType(64), ir.IntType(32), ir.VectorType(ir.FloatType(), LANES)
+    kind = ir.FunctionType(vector, [vector] * 3)
+    multiply_add = cgutils.get_or_insert_function(b.module, kind, f"llvm.fmuladd.v{LANES}f32")
+    undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(i32, LANES), [0] * LANES)
+    now = list(sums)
+    for step in range(steps):
+        at = b.add(k, ir.Constant(i64, step))
+        row = b.gep(weight, [b.mul(at, ir.Constant(i64, vectors * LANES))])
+        columns = [b.gep(row, [ir.Constant(i64, v * LANES)]) for v in range(vectors)]
+        weights = [b.load(b.bitcast(column, vector.as_pointer()), align=4) for column in columns]
+        for c, place in enumerate(inputs):
+            one = b.insert_element(undefined, b.load(b.gep(place, [at])), ir.Constant(i32, 0))
+            spread = b.shuffle_vector(one, undefined, zeros)
+            for v in range(vectors):
+                now[c * vectors + v] = b.call(multiply_add, [spread, weights[v], now[c * vectors + v]])
+    return now
+
+
+def _join(phi: Any, *sources: tuple[Any, Any]) -> None:
+    for value, block in sources:
+        phi.add_incoming(value, block)
+
+
 def _loops(cells: int, vectors: int, steps: int) -> Any:
-    """The loops around one kind of tile: over the runs, blocks of output channels, cells."""
+    """The loops around one kind of tile: over groups of runs, blocks of output channels, cells."""
 
     @njit(cache=True, nogil=True)
-    def loops(x, at, n, runs, weight, out, channels):  # type: ignore[no-untyped-def]
-        for q in range(runs.shape[0]):
+    def loops(x, at, n, runs, group, weight, bias, out):  # type: ignore[no-untyped-def]
+        channels = bias.shape[0]
+        for q in range(0, runs.shape[0], group):
+            count = min(group, runs.shape[0] - q)
             for c in range(0, channels, vectors * LANES):
-                part = _address(weight, runs[q, 1] * channels + c * runs[q, 2])
                 for i in range(0, n, cells):
+                    to = address(out, i * channels + c)
+                    first, apart = (to, channels) if q else (address(bias, c), 0)
                     _tile(
-                        _address(x, runs[q, 0]), _address(at, i), part, _address(out, i * channels + c),
-                        channels, runs[q, 2], cells, vectors, steps,
+                        address(x, 0), address(at, i), address(runs, 3 * q), count, address(weight, 0), c,
+                        first, apart, to, channels, cells, vectors, steps,
                     )  # fmt: skip
 
     return loops
@@ -135,19 +168,21 @@ _thin, _stem = _loops(*_THIN, STEPS[THIN]), _loops(*_MID, STEPS[STEM])
 
 
 @njit(cache=True, nogil=True)
-def convolve(x, at, n, runs, weight, out, channels, tile):  # type: ignore[no-untyped-def]
-    """Adds the convolution of n cells to `out`.
+def convolve(x, at, n, runs, group, weight, bias, out, tile):  # type: ignore[no-untyped-def]
+    """The convolution of n cells, written to `out`.
 
     x (any) float32: the input, flat. at (n + MOST_CELLS,) int64: where in x each cell's window begins; those past n are
     read too, and their rows of `out` are rubbish. runs (r, 3) int64: the windows as runs of neighbouring numbers: where
-    one begins in x relative to the window, its first row of the weights, its length. weight: flat, packed by
-    `graph.pack`. out (at least n + MOST_CELLS, channels) float32, flat. tile: WIDE, MID, THIN or STEM.
+    one begins in x relative to the window, its first row of the weights, its length. group: how many of them are summed up
+    in registers; their weights should fit into the fastest cache. weight: flat, packed by `graph.pack`. bias: as many
+    as there are outputs, made up to whole blocks. out (at least n + MOST_CELLS, outputs) float32, flat. tile: WIDE, MID,
+    THIN or STEM.
     """
     if tile == WIDE:
-        _wide(x, at, n, runs, weight, out, channels)
+        _wide(x, at, n, runs, group, weight, bias, out)
     elif tile == MID:
-        _mid(x, at, n, runs, weight, out, channels)
+        _mid(x, at, n, runs, group, weight, bias, out)
     elif tile == THIN:
-        _thin(x, at, n, runs, weight, out, channels)
+        _thin(x, at, n, runs, group, weight, bias, out)
     else:
-        _stem(x, at, n, runs, weight, out, channels)
+        _stem(x, at, n, runs, group, weight, bias, out)
