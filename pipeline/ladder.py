@@ -50,9 +50,9 @@ class Ladder:
         for rung in self._remembering:
             rung.forget()
 
-    def detect(self, frame: Frame) -> Objects:
-        """A look at a whole picture out of turn: the rungs that remember are not told."""
-        with self._meter.step("cnn"):
+    def detect(self, frame: Frame, step: str = "cnn") -> Objects:
+        """A look at a whole picture out of turn, charged to `step`: the rungs that remember are not told."""
+        with self._meter.step(step):
             return self._plain.apply(self.view(frame, None), Objects.empty())
 
     def detect_part(self, frame: Frame, crops: I32) -> Objects:

@@ -14,9 +14,10 @@ from everyframe.policies.base import PacketFacts
 SCHEMA_VERSION = 1
 STEPS = (
     "demux", "decode", "convert", "cnn", "region", "residual", "flow", "motion", "propagate", "policy",
-    "track", "publish",
+    "track", "audit", "publish",
 )  # fmt: skip
-"""The steps whose CPU time is charged. cnn: the whole net; region, residual, flow: the rungs that run parts of it."""
+"""The steps whose CPU time is charged. cnn: the whole net; region, residual, flow: the rungs that run parts of it;
+audit: the net on frames that are only compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,14 @@ class Reporter:
         self._public: dict[int, int] = {}
 
     def __call__(self, objects: Objects) -> Objects:
+        shown = self.select(objects)
+        ids = [self._public.setdefault(track, len(self._public) + 1) for track in shown.track_id.tolist()]
+        return Objects(shown.xyxy, shown.score, shown.class_id, np.array(ids, np.int32), shown.origin)
+
+    def select(self, objects: Objects) -> Objects:
+        """What is reported of these objects, under the identities that they have."""
         kept = objects.score >= self._conf
         if len(self._class_ids):
             kept &= np.isin(objects.class_id, self._class_ids)
         shown = objects[kept]
-        shown = shown[without_doubles(shown.xyxy, shown.score, shown.class_id, MOST_OVERLAP)]
-        ids = [self._public.setdefault(track, len(self._public) + 1) for track in shown.track_id.tolist()]
-        return Objects(shown.xyxy, shown.score, shown.class_id, np.array(ids, np.int32), shown.origin)
+        return shown[without_doubles(shown.xyxy, shown.score, shown.class_id, MOST_OVERLAP)]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Le, MultipleOf
+from annotated_types import Ge, Gt, Le, MultipleOf
 
 from everyframe.operators.base import Prices
-from everyframe.policies.base import Mode as Mode
+from everyframe.policies import base
 
+Mode = base.Mode
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "f32", "bf16"]
 EngineName = Literal["auto", "local", "ray"]
 Format = Literal["jsonl", "mot", "coco", "csv", "video"]
+AUDIT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,23 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Goal:
+    """What the user asked of a policy that can be asked: one of these, or nothing.
+
+    target_f1: pooled F1 against the dense detector. budget_ms: CPU ms per frame. speedup: against the CNN on every frame.
+    """
+
+    target_f1: float | None = None
+    budget_ms: float | None = None
+    speedup: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSettings:
     """Everything that the labels are a function of, beside the video itself (the digest covers it).
 
     conf: lowest score of a reported object. classes: COCO names to report, empty for all. limit: frames per source.
-    prices: what rungs cost here; the engine looks them up where a policy needs them and none are given.
+    audit: share of frames that see the CNN only to be compared. goal: what the policy is to reach. prices: what rungs cost here; the engine looks them up where a policy needs them and none are given.
     """
 
     policy: str = "motion"
@@ -46,6 +60,8 @@ class LabelSettings:
     conf: float = 0.45
     seed: int = 0
     limit: int | None = None
+    audit: float = 0.0
+    goal: Goal = Goal()
     model: ModelSettings = ModelSettings()
     prices: Prices = field(default_factory=Prices)
 
@@ -65,6 +81,10 @@ class RunSettings:
     conf: Annotated[float, Ge(0.01), Le(1)] = 0.45
     limit: Annotated[int, Ge(1)] | None = None
     seed: Annotated[int, Ge(0)] = 0
+    audit: Annotated[float, Ge(0), Le(1)] | None = None
+    target_f1: Annotated[float, Ge(0.5), Le(0.99)] | None = None
+    budget_ms: Annotated[float, Gt(0)] | None = None
+    speedup: Annotated[float, Ge(1)] | None = None
     model: str = "nanodet-g"
     imgsz: Annotated[int, Ge(64), Le(4096), MultipleOf(32)] = 640
     runtime: Runtime = "auto"
@@ -83,7 +103,9 @@ class RunSettings:
     def label_settings(self) -> LabelSettings:
         """The part that the labels depend on."""
         model = ModelSettings(self.model, self.imgsz, self.runtime, self.precision, self.device, self.threads)
-        return LabelSettings(self.policy, self.mode, self.classes, self.conf, self.seed, self.limit, model)
+        audit = self.audit if self.audit is not None else AUDIT if self.policy.startswith("learned") else 0.0
+        goal = Goal(self.target_f1, self.budget_ms, self.speedup)
+        return LabelSettings(self.policy, self.mode, self.classes, self.conf, self.seed, self.limit, audit, goal, model)
 
 
 HELP: dict[str, str] = {
@@ -93,6 +115,11 @@ HELP: dict[str, str] = {
     "conf": "Lowest score of a reported object, 0.01 to 1.",
     "limit": "Stop after this many frames of each source.",
     "seed": "Seed of policies that draw at random.",
+    "audit": "Share of frames, 0 to 1, that see the CNN only to be compared: the run tells its own F1. Default: 0.01 for "
+    "the policy learned, else 0.",
+    "target_f1": "Accuracy that the policy learned aims at: F1 against the CNN on every frame. Default: 0.9.",
+    "budget_ms": "CPU ms per frame that the policy learned aims at, in place of an accuracy.",
+    "speedup": "How many times cheaper than the CNN on every frame the policy learned aims to be, in place of an accuracy.",
     "model": "nanodet-g, or a .safetensors file of the same architecture.",
     "imgsz": "Longer side of the picture that the CNN sees, pixels, a multiple of 32.",
     "runtime": "What runs the CNN. auto: the fastest on this machine, measured once and remembered.",

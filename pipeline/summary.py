@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from everyframe.pipeline.audits import estimate
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import mask_secrets
 from everyframe.pipeline.records import STEPS
@@ -47,6 +48,7 @@ def as_json(result: RunResult) -> dict[str, Any]:
         "partial_frames": stats.partial_frames,
         "decode_fraction": _ratio(stats.decoded, stats.frames),
         "cnn_fraction": _ratio(stats.cnn_frames, stats.frames),
+        "audit": _audit_json(stats),
         "cpu_ms_per_frame": per_frame,
         "cpu_ms": {step: round(ms, 3) for step, ms in _by_step(stats)},
         "total_cpu_ms": round(stats.total_cpu_ms, 3),
@@ -75,6 +77,15 @@ def as_json(result: RunResult) -> dict[str, Any]:
     }
 
 
+def _audit_json(stats: RunStats) -> dict[str, float | int] | None:
+    found = estimate(stats.audits)
+    if found is None:
+        return None
+    return {
+        "frames": found.frames, "f1": round(found.f1, 4), "f1_low": round(found.low, 4), "f1_high": round(found.high, 4),
+    }  # fmt: skip
+
+
 def print_summary(
     result: RunResult, console: Console, read_back: str | None, advice: str | None = None
 ) -> None:
@@ -94,6 +105,12 @@ def print_summary(
     table.add_row("saw the CNN", _share(stats.cnn_frames, stats.frames))
     if stats.partial_frames:
         table.add_row("  in part", _share(stats.partial_frames, stats.frames))
+    found = estimate(stats.audits)
+    if found is not None:
+        table.add_row(
+            "agrees with CNN",
+            f"F1 {found.f1:.3f}, with 95 % certainty {found.low:.3f} to {found.high:.3f} ({found.frames} frames audited)",
+        )
     table.add_row("CPU per frame", f"{per_frame:.2f} ms" if per_frame is not None else "-")
     steps = [(step, ms / stats.frames) for step, ms in _by_step(stats)] if stats.frames else []
     table.add_row("  of which", "  ".join(f"{step} {ms:.2f}" for step, ms in steps) or "-")

@@ -11,6 +11,7 @@ import numpy as np
 from everyframe.operators import appearance
 from everyframe.operators.base import Detector
 from everyframe.operators.types import I32, NO_TRACK, MotionField, Objects, Origin, View
+from everyframe.pipeline.audits import Auditor
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
@@ -63,6 +64,8 @@ class StreamWorker:
         groups, wanted = class_tables(detector, settings.classes)
         self._keeper = TrackKeeper(groups, settings.conf)
         self._report = Reporter(settings.conf, wanted)
+        start = source.start_pts or 0
+        self._auditor = Auditor(settings.audit, settings.seed, start, groups)
         self._meter = Meter()
         self._ladder = Ladder(detector, self._policy.traits.rungs, settings.prices, self._meter)
         self._index = 0
@@ -77,6 +80,7 @@ class StreamWorker:
             self._linked = LinkedFrames(source.info, groups, wanted, settings.conf, looks)
         self._agreement = float("nan")
         self._is_over = False
+        self._only_to_audit: set[int] = set()  # packets that the policy would have skipped
         self._size = (0, 0)
 
     def chunks(self) -> Iterator[list[FrameLabels]]:
@@ -107,6 +111,7 @@ class StreamWorker:
         self.stats.total_cpu_ms += (time.process_time() - start) * 1e3
         self.stats.cpu_ms = dict(self._meter.total)
         self.stats.decoded = self._decoder.decoded
+        self.stats.audits = self._auditor.sums
         notes = (self._source.info.decode_all, self._fields.note)
         self.stats.notes += [note for note in notes if note and note not in self.stats.notes]
 
@@ -135,6 +140,7 @@ class StreamWorker:
     def _counted(self, records: list[FrameLabels]) -> Iterator[FrameLabels]:
         for record in records:
             self.stats.frames += 1
+            self._auditor.settle(record.frame_index, record.objects, record.origin == Origin.DETECTED)
             if self.first is None:
                 self.first = record.objects
             yield record
@@ -145,7 +151,11 @@ class StreamWorker:
         if self._source.end_pts is not None and packet.pts == self._source.end_pts:
             return True
         with self._meter.step("policy"):
-            return self._policy.gate(packet.facts)
+            wants = self._policy.gate(packet.facts)
+        if not wants and self._auditor.draws(packet.facts.index):
+            self._only_to_audit.add(packet.facts.index)
+            return True
+        return wants
 
     def _frame(self, item: FieldSlot) -> list[FrameLabels]:
         """Takes the next frame in display order; returns the records that are ready now."""
@@ -154,10 +164,13 @@ class StreamWorker:
         slot = item.slot
         self._meter.add("demux", slot.demux_ms)
         self._meter.add("decode", slot.decode_ms)
+        before = self._keeper.state.objects
         self._catch_up(item)
         if self._source.end_pts is not None and slot.pts is not None and slot.pts >= self._source.end_pts:
             return self._lead_out(item)
         decision = self._decide(item)
+        if slot.frame is not None and decision.rung != "detect" and self._auditor.draws(slot.facts.index):
+            self._audit(slot.frame, slot.facts.index, before)
         if slot.frame is not None and decision.rung not in ("hold", "propagate"):
             ready = self._look(item, slot.frame, decision)
         else:
@@ -167,6 +180,13 @@ class StreamWorker:
             ready += self._release()
             self._is_over = True
         return ready
+
+    def _audit(self, frame: Frame, packet: int, before: Objects) -> None:
+        """Has the CNN look at a frame whose labels go on without. before: the tracks before anything was decoded for it."""
+        detections = self._ladder.detect(frame, "audit")
+        held = self._ladder.hold(before) if packet in self._only_to_audit and self._settings.mode == "causal" else None
+        shown = None if held is None else self._report.select(held)
+        self._auditor.expect(self._index, self._report.select(detections), shown)
 
     def _catch_up(self, item: FieldSlot) -> None:
         """Frames decoded late move the tracks, and the labels of waiting frames where those have not left yet."""

@@ -46,7 +46,8 @@ def fitted(boxes: F32, whole: Letterbox) -> I32:
     the input; (n, 4) int32. What no size holds gets the whole input."""
     # Half a source pixel: a crop that was rounded to source pixels comes back to the same place.
     slack = (0.5 / np.array(whole.scale) + 0.01) / GRID
-    return _fit(np.asarray(boxes, np.float32), crop_sizes(whole), np.array(whole.outer, np.int64), slack)
+    outer = np.array(whole.outer, np.int64)
+    return np.asarray(_fit(np.asarray(boxes, np.float32), crop_sizes(whole), outer, slack), np.int32)
 
 
 @njit(cache=True, nogil=True)
@@ -157,7 +158,8 @@ def merged(needs: F32, whole: Letterbox, bill: Bill) -> I32:
     """(n, 4) rectangles in net pixels to fewer, (k, 4) int32 of the list's sizes, that hold them all."""
     slack = (0.5 / np.array(whole.scale) + 0.01) / GRID
     outer = np.array(whole.outer, np.int64)
-    return _merge(needs.astype(np.float32), crop_sizes(whole), outer, slack, bill.start, bill.pixel)
+    rects = _merge(needs.astype(np.float32), crop_sizes(whole), outer, slack, bill.start, bill.pixel)
+    return np.asarray(rects, np.int32)
 
 
 @njit(cache=True, nogil=True)
@@ -170,7 +172,7 @@ def _merge(needs, sizes, outer, slack, start, pixel):  # type: ignore[no-untyped
             saved[i, j] = _saving(needs, rects, i, j, sizes, outer, slack, start, pixel)
     left = np.ones(n, np.bool_)
     for _ in range(n - 1):
-        k = np.argmax(saved)
+        k = int(np.argmax(saved))
         i, j = k // n, k % n
         if saved[i, j] <= 0:
             break

@@ -29,6 +29,10 @@ def run(
     conf: o.ConfOption = None,
     limit: o.LimitOption = None,
     seed: o.SeedOption = None,
+    target_f1: o.TargetOption = None,
+    budget_ms: o.BudgetOption = None,
+    speedup: o.SpeedupOption = None,
+    audit: o.AuditOption = None,
     model: o.ModelOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
@@ -55,7 +59,7 @@ def run(
         policy=policy, mode=o.mode_of(causal, lookahead), classes=classes, conf=conf, limit=limit, seed=seed,
         model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads, out=out,
         format=format, redis=redis, redis_maxlen=redis_maxlen, redis_wait=redis_wait, engine=engine,
-        workers=workers, address=address,
+        workers=workers, address=address, target_f1=target_f1, budget_ms=budget_ms, speedup=speedup, audit=audit,
     )  # fmt: skip
     settings = make_settings(options, load_config(config) if config else None, config or "")
     if print_config:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from everyframe.pipeline.audits import AuditSums
 from everyframe.pipeline.errors import EveryframeError
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.settings import LabelSettings
@@ -13,13 +14,14 @@ from everyframe.pipeline.settings import LabelSettings
 
 @dataclass(slots=True)
 class RunStats:
-    """Counts and CPU of one source, or of several added up. cpu_ms: CPU ms by step (`records.STEPS`);
+    """Counts and CPU of one source, or of several added up. audits: what they have shown of its F1. cpu_ms: CPU ms by step (`records.STEPS`);
     total_cpu_ms: CPU of the whole worker process over the run, steps included. notes: sentences for the summary."""
 
     frames: int = 0
     decoded: int = 0
     cnn_frames: int = 0
     partial_frames: int = 0
+    audits: AuditSums = field(default_factory=AuditSums)
     cpu_ms: dict[str, float] = field(default_factory=dict)
     total_cpu_ms: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -29,6 +31,7 @@ class RunStats:
         self.decoded += other.decoded
         self.cnn_frames += other.cnn_frames
         self.partial_frames += other.partial_frames
+        self.audits.add(other.audits)
         self.total_cpu_ms += other.total_cpu_ms
         for step, ms in other.cpu_ms.items():
             self.cpu_ms[step] = self.cpu_ms.get(step, 0.0) + ms
