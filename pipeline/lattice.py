@@ -77,6 +77,10 @@ class Sight:
     seen: Objects
 
 
+Others = tuple[tuple[int, list[Objects]], ...]
+"""Labels of objects that are followed apart, from the step on that stands before them."""
+
+
 class Lattice:
     """Labels one gap. looks: how each step's picture was looked at, by its index in `Gap.frames`.
 
@@ -93,13 +97,14 @@ class Lattice:
     def close(self, gap: Gap, before: TrackState, detections: Objects) -> tuple[Objects, list[Objects]]:
         """The second look's detections with their tracks, and the labels of the frames between. The keeper's tracks are
         then those after the second look."""
-        none = [Objects.empty() for _ in range(gap.steps + 1)]
-        closed = self._resolve(gap, Part(0, gap.steps, before, detections), none)
+        closed = self._resolve(gap, Part(0, gap.steps, before, detections), ())
         self._keeper.state = closed.after
         return closed.found, closed.between
 
-    def _resolve(self, gap: Gap, part: Part, others: list[Objects]) -> Closed:
-        """others: labels, at each step of the gap, of the objects that don't belong to the part."""
+    def _resolve(self, gap: Gap, part: Part, others: Others) -> Closed:
+        """others: labels of the objects that don't belong to the part."""
+        if not len(part.before.objects) + len(part.last):
+            return Closed(part.last, [part.last] * (part.high - part.low - 1), part.before)
         fields = gap.fields[part.low : part.high]
         paths = both_ways(self._keeper, part.before, fields, part.last, part.ahead, part.back)
         strands = Strands.of(paths, part.last, self._conf)
@@ -113,7 +118,7 @@ class Lattice:
         return Closed(found, labels, self._keeper.state)
 
     def _believe(self, gap: Gap, part: Part, strands: Strands) -> Beliefs | None:
-        if self._price <= 0 or strands.steps < 2:
+        if self._price <= 0:
             return None
         frames = gap.frames[part.low : part.high + 1]
         return believe(strands, [None if f is None else f.luma() for f in frames], self._conf, gap.size)
@@ -139,7 +144,7 @@ class Lattice:
         return Sight(step, crops, self._middle.look(frame, crops))
 
     def _split(
-        self, gap: Gap, part: Part, paths: Paths, strands: Strands, sight: Sight, others: list[Objects]
+        self, gap: Gap, part: Part, paths: Paths, strands: Strands, sight: Sight, others: Others
     ) -> Closed:
         """Goes on in both halves with the objects that the look shows; the others keep their way across it."""
         middle = sight.step - part.low
@@ -148,10 +153,10 @@ class Lattice:
         aside = None
         if not looked.all():
             aside = self._resolve(gap, _kept(part, paths, *strands.rows(~looked)), others)
-            others = _beside(others, aside.between, part.low)
+            others = (*others, (part.low + 1, aside.between))
         mine = _kept(part, paths, *strands.rows(looked))
         assert mine.ahead is not None and mine.back is not None
-        seen = self._own(gap, sight, expected[looked], others[sight.step])
+        seen = self._own(gap, sight, expected[looked], _at(others, sight.step))
         half = replace(mine, high=sight.step, last=seen, ahead=mine.ahead[: middle + 1], back=None)
         first = self._resolve(gap, half, others)
         half = replace(mine, low=sight.step, before=first.after, ahead=None, back=mine.back[middle:])
@@ -201,9 +206,5 @@ def _expected(strands: Strands, part: Part, step: int) -> Objects:
     return Objects.of((strands.on[step] + strands.back[step]) / 2, np.ones(len(strands)), classes)
 
 
-def _beside(others: list[Objects], labels: list[Objects], low: int) -> list[Objects]:
-    """The others' labels with those of steps low + 1 and on added."""
-    out = list(others)
-    for step, objects in enumerate(labels, start=low + 1):
-        out[step] = Objects.concat([out[step], objects])
-    return out
+def _at(others: Others, step: int) -> Objects:
+    return Objects.concat([labels[step - first] for first, labels in others])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from everyframe.operators.boxes import LEAST_INSIDE, Rows, share_inside
 from everyframe.operators.region.likeness import likeness, signatures
@@ -28,6 +29,7 @@ the lowest reported, share of the way, score at the other look."""
 UNSEEN = 0.7  # likeness where no picture is in memory
 
 Luma = U8 | None
+F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,70 +47,82 @@ class Beliefs:
         """At the median: the least wrong labels to be expected."""
         until = np.full(len(self.sharp), len(self.chance) / 2, np.float32)
         for i in self._open():
-            until[i] = _median(np.cumsum(self.chance[:, i]), 0, len(self.chance))
+            until[i] = _median(self._sums(i)[0], np.array([0]), np.array([len(self.chance)]))[0]
         return Turns(until, self.sharp, self.apart)
 
     def errors(self) -> float:
         """Wrong labels to be expected: the most that looks can put right."""
-        total = 0.0
-        for i in self._open():
-            a, w = np.cumsum(self.chance[:, i]), self.wrong[:, i]
-            total += _spread(a, np.cumsum(self.chance[:, i] * w), w, 0, len(a))
-        return total
+        n = len(self.chance)
+        return sum(float(_spread(*self._sums(i), np.array([0]), np.array([n]))[0]) for i in self._open())
 
     def saved(self) -> F32:
         """(n - 1, k) wrong labels that a look at each step between is expected to put right."""
         n, k = self.chance.shape
         out = np.zeros((n - 1, k), np.float32)
+        step, none, end = np.arange(1, n), np.zeros(n - 1, np.intp), np.full(n - 1, n)
         for i in self._open():
-            a, w = np.cumsum(self.chance[:, i]), self.wrong[:, i]
-            b = np.cumsum(self.chance[:, i] * w)
-            whole = _spread(a, b, w, 0, n)
-            out[:, i] = [whole - _spread(a, b, w, 0, m) - _spread(a, b, w, m, n) for m in range(1, n)]
+            sums = self._sums(i)
+            whole = _spread(*sums, none[:1], end[:1])
+            out[:, i] = whole - _spread(*sums, none, step) - _spread(*sums, step, end)
         return np.maximum(out, 0)
 
     def _open(self) -> Rows:
         """Strands of which the two looks say different things."""
         return np.flatnonzero(self.wrong[-1] > 0)
 
+    def _sums(self, i: int) -> tuple[F64, F64, F64]:
+        """Of strand i: chance and chance x wrong, each summed up to before every turn and over all, (n + 1,); wrong, (n,)."""
+        chance, wrong = self.chance[:, i].astype(np.float64), self.wrong[:, i].astype(np.float64)
+        return np.append(0, np.cumsum(chance)), np.append(0, np.cumsum(chance * wrong)), wrong
 
-def _median(a: F32, low: int, high: int) -> int:
-    """Index in low..high - 1 at which half of the chance between is reached. a: chances, cumulated."""
-    base = a[low - 1] if low else 0.0
-    return min(int(np.searchsorted(a, (base + a[high - 1]) / 2)), high - 1)
+
+def _median(a: F64, low: Rows, high: Rows) -> Rows:
+    """(m,) for spans of turns low..high - 1 (m,): the turn at which half of the span's chance is reached. a (n + 1,): chance
+    summed up to before each turn."""
+    half = np.searchsorted(a[1:], (a[low] + a[high]) / 2)
+    return np.minimum(np.maximum(half, low), high - 1)
 
 
-def _spread(a: F32, b: F32, wrong: F32, low: int, high: int) -> float:
-    """Wrong labels to be expected from the turns low..high - 1 where the labels turn at their median. b: chance x wrong, cumulated."""
+def _spread(a: F64, b: F64, wrong: F64, low: Rows, high: Rows) -> F64:
+    """(m,) wrong labels to be expected for turns in spans low..high - 1 (m,), where the labels turn at the span's median.
+
+    a, b, wrong: as `Beliefs._sums` gives them.
+    """
     r = _median(a, low, high)
-    a0, b0 = (a[low - 1], b[low - 1]) if low else (0.0, 0.0)
-    before = wrong[r] * (a[r] - a0) - (b[r] - b0)
-    after = b[high - 1] - b[r] - wrong[r] * (a[high - 1] - a[r])
-    return float(before + after)
+    before = wrong[r] * (a[r] - a[low]) - (b[r] - b[low])
+    after = b[high] - b[r] - wrong[r] * (a[high] - a[r])
+    out: F64 = before + after
+    return out
 
 
-def believe(strands: Strands, lumas: Sequence[Luma], conf: float, size: tuple[int, int]) -> Beliefs:
-    """lumas: n + 1, one for each step, both looks included; None where no picture is in memory. conf: the lowest score that is
-    reported. size: width and height, pixels."""
+def believe(strands: Strands, lumas: Sequence[Luma], conf: float, size: tuple[int, int]) -> Beliefs | None:
+    """None where both looks say the same of all.
+
+    lumas: n + 1, one for each step, both looks included; None where no picture is in memory. conf: the lowest score that is
+    reported. size: width and height, pixels.
+    """
     n, k = strands.steps, len(strands)
     went = (strands.start >= conf) & (strands.end < conf)
     came = (strands.end >= conf) & (strands.start < conf)
-    kept = (strands.start >= conf) & (strands.end >= conf)
-    apart = (_overlap(strands.on, strands.back) < APART) & (strands.first >= 0) & (strands.last >= 0)
-    differs = ((went | came) | (kept & apart))[1:n]
+    pairs = (strands.first >= 0) & (strands.last >= 0)
+    lost = pairs & ((strands.start >= conf) | (strands.end >= conf))
+    if n < 2 or not (went | came | lost).any():
+        return None
+    apart = np.zeros((n + 1, k), np.bool_)
+    apart[:, lost] = _overlap(strands.on[:, lost], strands.back[:, lost]) < APART
     inside = share_inside(strands.on[1:n].reshape(-1, 4), *size).reshape(n - 1, k) >= LEAST_INSIDE
-    differs &= inside | kept
-    odds = np.zeros((n - 1, k), np.float32)
+    differs = ((went | came) & inside) | (apart[1:n] & ~(went | came))
     some = differs.any(0)
+    if not some.any():
+        return None
+    odds = np.zeros((n - 1, k), np.float32)
     on, back = np.flatnonzero(some & ~came), np.flatnonzero(some & ~went)
     odds[:, on] += _odds(strands, on, lumas, conf, False)
     odds[:, back] -= _odds(strands, back, lumas, conf, True)
     total = np.concatenate([np.zeros((1, k)), np.cumsum(SURE * odds, 0)])
     chance = np.exp(total - total.max(0))
     wrong = np.concatenate([np.zeros((1, k)), np.cumsum(differs, 0)])
-    return Beliefs(
-        (chance / chance.sum(0)).astype(np.float32), wrong.astype(np.float32), went | came, apart & (went | came | kept)
-    )
+    return Beliefs((chance / chance.sum(0)).astype(np.float32), wrong.astype(np.float32), went | came, apart)
 
 
 def _odds(strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, backwards: bool) -> F32:
