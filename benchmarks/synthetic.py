@@ -50,8 +50,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 class Measures:
     """bits_i, bits_p, bits_b: a pixel, median packet of a kind (B: NaN without). moving: share of cells that move, mean over
     the frames; intra: share coded anew in P and B frames. objects, empty: mean number of objects, share of frames without.
-    changes: mean share of objects (in both frames together) that are only in one of two neighbouring frames, boxes
-    not moved. stride2, stride10, motion: pooled F1 against the detections. looks: share of frames at which `motion` looks.
+    stride2, stride10, motion: pooled F1 against the detections. looks: share of frames at which `motion` looks.
     spread: 90th over 50th percentile of P packets."""
 
     bits_i: float
@@ -171,8 +170,8 @@ def speed(seed: int) -> str:
 
 def main() -> None:
     made = common.parser(__doc__ or "")
-    made.add_argument("--cameras", type=int, default=24)
-    made.add_argument("--seconds", type=float, default=40.0)
+    made.add_argument("--cameras", type=int, default=20)
+    made.add_argument("--seconds", type=float, default=25.0)
     made.add_argument("--seed", type=int, default=7)
     made.add_argument("--each", action="store_true", help="print every clip and camera too")
     options = made.parse_args()

@@ -32,6 +32,8 @@ F64 = NDArray[np.float64]
 LAGS = (1, 2, 5, 10, 25)
 FLOOR = float(m.logit(m.LEAST))
 LINE = float(m.logit(metrics.SCORE))
+REAL_S = 2.0
+"""What is seen for longer, confidently for most of the time, is taken to be a thing that the truth leaves out."""
 
 
 def fit_level(seen: Seen) -> tuple[m.Level, float, float]:
@@ -71,21 +73,27 @@ def per_clip(seen: Seen, value: F64, lag: int) -> F64:
         rows = same & (seen.clip[lag:] == clip)
         flips.append((is_on[lag:] != is_on[:-lag])[rows].mean())
         both = rows & is_out[lag:] & is_out[:-lag]
-        squares.append(robust((value[lag:] - value[:-lag])[both]))
+        squares.append(robust((value[lag:] - value[:-lag])[both]) if both.any() else 0.0)
     return np.array([flips, squares])
 
 
 def fit_wander(seen: Seen, level: m.Level, spread: float) -> tuple[m.Wander, float, float, float]:
-    """How scores wander, seconds and sizes of memory, and how clips differ in that: what makes the changes of simulated scores like the real ones."""
-    offsets = np.array([
-        _offset(seen, level, spread, clip) for clip in range(len(seen.rates))
-    ])  # fmt: skip
+    """How scores wander, seconds and sizes of memory, and how clips differ in flips (standard deviation of the logarithm)."""
+    offsets = np.array([_offset(seen, level, spread, clip) for clip in range(len(seen.rates))])
     mean = m.level_of(level, seen.size, seen.visibility) + offsets[seen.clip]
-    real = changes(seen, seen.value)
+    return _settled(seen, seen.value, mean, spread, None)
+
+
+def _settled(
+    seen: Seen, value: F64, mean: F64, spread: float, memory: tuple[float, float] | None
+) -> tuple[m.Wander, float, float, float]:
+    """What makes the `changes` of simulated values like those of `value`. mean (n,): of the values. memory: seconds and sizes
+    where they are known."""
+    real = changes(seen, value)
 
     def parts(p: F64) -> tuple[m.Wander, float, float]:
         share = np.exp(p[:3]) / np.exp(p[:3]).sum()
-        return m.Wander(*map(float, share)), float(np.exp(p[3])), float(np.exp(p[4]))
+        return m.Wander(*map(float, share)), *(memory or (float(np.exp(p[3])), float(np.exp(p[4]))))
 
     def simulated(p: F64, seed: int) -> F64:
         how, seconds, sizes = parts(p)
@@ -96,8 +104,8 @@ def fit_wander(seen: Seen, level: m.Level, spread: float) -> tuple[m.Wander, flo
         apart = np.mean([simulated(p, seed) for seed in range(3)], 0) - real
         return float((apart**2 * [[1.0], [0.3]]).mean() + 0.002 * (p**2).sum())  # flips are what counts
 
-    start = np.array([0.0, 0.5, -1.0, 1.5, 0.0])
-    simplex = np.concatenate([start[None], start + np.eye(5)])
+    start = np.array([0.0, 0.5, -1.0, 1.5, 0.0])[: 3 if memory else 5]
+    simplex = np.concatenate([start[None], start + np.eye(len(start))])
     options = {"maxiter": 400, "initial_simplex": simplex}
     best = minimize(loss, start, method="Nelder-Mead", options=options).x
     for name, values in (("real", real), ("simulated", simulated(best, 9))):
@@ -152,24 +160,17 @@ def fit_jitter(seen: Seen, memory_s: float, memory_sizes: float) -> tuple[list[f
     return base, pixels, how
 
 
-def fit_doubles(seen: Seen) -> dict[str, Any]:
-    is_on = seen.doubled > 0
-    goes_on = is_on[:-1] & ~seen.starts[1:]
-    starts = ~is_on[:-1] & ~seen.starts[1:]
-    value = np.full(len(is_on), np.nan)
-    value[is_on] = m.logit(np.minimum(seen.doubled[is_on], m.TOP - 0.01))
-    both = goes_on & is_on[1:]
-    run = np.cumsum(~is_on | seen.starts)[is_on]
-    inner = _inner(value[is_on], run)
-    step = robust(np.diff(value)[both]) / 2
-    return {
-        "double_starts": float(is_on[1:][starts].mean()),
-        "double_goes_on": float(is_on[1:][goes_on].mean()),
-        "double_level": float(np.nanmean(value)),
-        "double_spread": float(np.nanstd(value)),
-        "double_shift": float(np.sqrt(np.nanmean(seen.double_error**2))),
-        "double": _shares(inner, step, float(np.nanvar(value))),
-    }
+def fit_doubles(seen: Seen, memory: tuple[float, float]) -> dict[str, Any]:
+    """A normal of which the right shares pass the floor and the threshold, wandering so that they come and go as real ones."""
+    value = np.full(len(seen.doubled), np.nan)
+    value[seen.doubled > 0] = m.logit(np.minimum(seen.doubled[seen.doubled > 0], m.TOP - 0.01))
+    shares = [(np.nan_to_num(value, nan=-99.0) >= least).mean() for least in (FLOOR, LINE)]
+    low, high = norm.isf(shares)
+    spread = float((LINE - FLOOR) / (high - low))
+    level = FLOOR - spread * float(low)
+    how, *_ = _settled(seen, value, np.full(len(value), level), spread, memory)
+    shift = np.sqrt([robust(side[~np.isnan(side)]) for side in seen.double_error.T])
+    return {"double_level": level, "double_spread": spread, "double_shift": _four(shift.tolist()), "double": how}
 
 
 def robust(values: F64) -> float:
@@ -204,6 +205,8 @@ def fit_ghosts(seen: Seen, groups: NDArray[np.int32]) -> tuple[m.Ghosts, m.Ghost
             mine = value[ids == name]
             around, steps = (robust(mine - mine.mean()), robust(np.diff(mine)) / 2) if len(mine) >= 5 else (np.nan, np.nan)
             is_strong, life = float(mine.max() >= LINE), len(mine) / seen.rates[clip]
+            if life > REAL_S and mine.mean() >= LINE:
+                continue
             lives.append([clip, is_strong, life, mine.mean(), around, steps, size[ids == name].mean()])
     table = np.array(lives)
     seconds = {clip: len(frames) / seen.rates[clip] for clip, frames in enumerate(seen.ghosts) if frames}
@@ -245,7 +248,7 @@ def fit_kind(kind: str, detector: NanoDetDetector) -> tuple[m.Kind, Seen]:
     score, memory_s, memory_sizes, memory_camera = fit_wander(seen, level, spread)
     jitter, jitter_px, box = fit_jitter(seen, memory_s, memory_sizes)
     weak, strong = fit_ghosts(seen, metrics.group_table(detector.supercategory))
-    numbers = {**fit_doubles(seen), "weak": weak, "strong": strong}
+    numbers = {**fit_doubles(seen, (memory_s, memory_sizes)), "weak": weak, "strong": strong}
     return m.Kind(
         level, spread, camera, score, memory_s, memory_sizes, memory_camera, _four(jitter), _four(jitter_px), box, **numbers
     ), seen

@@ -19,7 +19,7 @@ SIZES = (
 )  # fmt: skip
 _SIZE_WEIGHTS = (3, 2, 1, 1, 2, 4, 2, 2, 1, 1, 1)
 RATES = (5, 8, 10, 12, 15, 20, 24, 25, 30)
-_RATE_WEIGHTS = (1, 1, 3, 2, 2, 1, 2, 4, 3)
+_RATE_WEIGHTS = (1, 1, 5, 3, 4, 2, 4, 10, 8)
 LAYOUTS = ("road", "highway", "yard", "indoor", "noise")
 _LAYOUT_WEIGHTS = (4, 2, 4, 2, 1)
 
@@ -183,7 +183,8 @@ def _place(rng: Generator, width: int, height: int) -> Place:
     horizon = float(rng.uniform(low, high)) * height
     ground = Ground(horizon, _log(rng, tall_low, tall_high), width * _log(rng, 0.7, 1.8), width, height)
     nearest = ground.scale_at(height)
-    far = float(np.clip(nearest / _log(rng, 2.2, 8), 5.0, nearest / 1.6))
+    least = (8.0 if layout in ("road", "highway") else 16.0) * width / 640
+    far = min(max(nearest / _log(rng, 2, 6), least), nearest / 1.6)
     steep = layout == "highway"
     axis = float(rng.uniform(60, 90) if steep else rng.uniform(0, 40)) * float(rng.choice((-1, 1)))
     lanes = int(rng.integers(1, 3) if layout == "road" else rng.integers(2, 5))
@@ -206,7 +207,7 @@ def _crowd(rng: Generator, layout: str) -> Crowd:
     vehicles = {"road": rng.uniform(0.3, 1.0), "highway": 1.0, "noise": rng.uniform(0, 1), "yard": rng.uniform(0, 0.25)}
     share = float(vehicles.get(layout, 0.0))
     return Crowd(
-        mean=_log(rng, 0.25, most),
+        mean=_log(rng, 0.35, most),
         vehicles=share,
         quiet=_log(rng, 0.02, 0.5),
         busy=_log(rng, 1.0, 3.0),
@@ -223,7 +224,7 @@ def _picture(rng: Generator, layout: str, height: int) -> Picture:
     return Picture(
         shake=_some(rng, 0.15, _log(rng, 0.2, 6.0) * height / 360),
         jolts_s=_log(rng, 1, 15),
-        grain=_log(rng, 0.6, 7.0),
+        grain=_log(rng, 0.6, 5.0),
         grain_px=_some(rng, 0.6, float(rng.uniform(0.4, 1.2))),
         light=_log(rng, 0.005, 0.15),
         steps_s=_some(rng, 0.2, _log(rng, 5, 60)),

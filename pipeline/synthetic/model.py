@@ -68,8 +68,8 @@ class Kind:
     (standard deviation of the logarithm). jitter: standard deviations of the box's
     centre x, y (in widths and heights) and of log width and height of a large object; jitter_px: what small ones have on top (the
     root of the sum of squares), times the size in pixels. box: how the jitter wanders.
-    double_starts: chance in a frame that a second box appears on an object, double_goes_on: that it is there in the next frame
-    too; double_level, double_spread: of the logit of its score; double_shift: standard deviation of its four box errors;
+    double_level, double_spread: of the logit of a second box's score, which is there where that exceeds `LEAST`;
+    double_shift: standard deviations of its four box errors;
     double: how score and errors wander. weak, strong: false objects that never pass the usual threshold of .45, and those that
     do.
     """
@@ -84,11 +84,9 @@ class Kind:
     jitter: tuple[float, float, float, float]
     jitter_px: tuple[float, float, float, float]
     box: Wander
-    double_starts: float
-    double_goes_on: float
     double_level: float
     double_spread: float
-    double_shift: float
+    double_shift: tuple[float, float, float, float]
     double: Wander
     weak: Ghosts
     strong: Ghosts
@@ -180,7 +178,7 @@ def shipped() -> DetectorModel:
             raw[key] = Wander(**raw[key])
         for key in ("weak", "strong"):
             raw[key] = Ghosts(**{**raw[key], "wander": Wander(**raw[key]["wander"])})
-        for key in ("level", "jitter", "jitter_px"):
+        for key in ("level", "jitter", "jitter_px", "double_shift"):
             raw[key] = tuple(raw[key])
         kinds[name] = Kind(**raw)
     others = {int(key): float(value) for key, value in text["others"].items()}

@@ -36,7 +36,7 @@ from everyframe.pipeline.synthetic.truth import BUS, CAR, PERSON, TRUCK, SceneTr
 
 _GAP = 5
 """Frames after which an object that was out of sight is seen afresh."""
-_MOST_GHOSTS_S = 60.0
+_MOST = 1.5  # standard deviations by which cameras differ in false objects
 _ASPECT = {PERSON: 0.42, CAR: 1.4}
 Generator = np.random.Generator
 Ints = NDArray[np.int64]
@@ -142,14 +142,13 @@ def _doubles(
 ) -> tuple[Ints, F32, F64, Ints]:  # fmt: skip
     """Second boxes on the objects; on vehicles of another class, on people of the same."""
     frame, _, _, class_id = found
-    is_there = spells(rng, pace.starts, kind.double_starts, kind.double_goes_on)
     value = kind.double_level + kind.double_spread * wander(rng, kind.double, pace, 1)[:, 0]
     centre, side = centre_size(true)
-    xyxy = _moved(centre, side, kind.double_shift * wander(rng, kind.double, pace, 4))
+    xyxy = _moved(centre, side, np.array(kind.double_shift) * wander(rng, kind.double, pace, 4))
     if model is not None:
         other = _others(rng, model, len(class_id))[_first(pace.starts)]
         class_id = np.where(class_id == CAR, other, CAR)
-    return frame[is_there], xyxy[is_there], value[is_there], class_id[is_there]
+    return frame, xyxy, value, class_id
 
 
 def _ghosts(
@@ -157,8 +156,8 @@ def _ghosts(
 ) -> tuple[Ints, F32, F64, Ints]:
     """False objects: each stays where it is for as long as it lasts."""
     ahead = 4 * ghosts.seconds
-    rate = ghosts.a_second * float(np.exp(rng.normal(0, ghosts.camera)))
-    count = int(rng.poisson(min(rate, _MOST_GHOSTS_S) * (truth.frames / truth.rate + ahead)))
+    rate = ghosts.a_second * float(np.exp(ghosts.camera * np.clip(rng.standard_normal(), -_MOST, _MOST)))
+    count = int(rng.poisson(rate * (truth.frames / truth.rate + ahead)))
     born = rng.uniform(-ahead * truth.rate, truth.frames, count)
     first = np.floor(born).astype(np.int64)
     each = 1 + np.floor(rng.exponential(ghosts.seconds * truth.rate, count)).astype(np.int64)

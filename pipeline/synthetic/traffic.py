@@ -15,6 +15,7 @@ WARM_UP_S = 90.0
 _GAP_M = 1.8
 _ACCELERATION = 2.5
 _FOOT = -1
+_WALK, _DRIVE, _DRIVE_FAST = 1.1, 7.5, 20.0  # metres a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,11 @@ class Traffic:
         share = crowd.vehicles if self._lanes else 0.0
         ride = float(np.mean([lane.length for lane in self._lanes]) / self._car_speed(0.0)) if self._lanes else 1.0
         stroll = float(np.mean([walk(self._place, self._rng).length for _ in range(16)]))
-        stay = stroll / (1.35 * crowd.haste) + crowd.stops * 9.0
+        stay = stroll / (_WALK * crowd.haste) + crowd.stops * 9.0
         return crowd.mean * share / ride / level, crowd.mean * (1 - share) / stay / level
 
     def _car_speed(self, spread: float) -> float:
-        base = 22.0 if self._place.layout == "highway" else 9.0
+        base = _DRIVE_FAST if self._place.layout == "highway" else _DRIVE
         return float(base * self._crowd.haste * np.exp(spread))
 
     def _advance(self, dt: float) -> None:
@@ -125,7 +126,7 @@ class Traffic:
     def _arrive_on_foot(self) -> None:
         rng, route = self._rng, walk(self._place, self._rng)
         company = 1 + int(rng.random() < 0.2) + int(rng.random() < 0.06)
-        speed = float(1.35 * self._crowd.haste * np.exp(rng.normal(0, 0.18)))
+        speed = float(_WALK * self._crowd.haste * np.exp(rng.normal(0, 0.18)))
         halts = self._halts(rng, route)
         for i in range(company):
             beside = float((i - (company - 1) / 2) * 0.65 + rng.normal(0, 0.1))
