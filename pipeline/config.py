@@ -14,11 +14,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from everyframe.pipeline.errors import SettingsError, mask_secrets
-from everyframe.pipeline.settings import HELP, RunSettings
+from everyframe.pipeline.settings import HELP, STEERED, RunSettings
 from everyframe.pipeline.suggest import did_you_mean
 
 _KEYS = tuple(field.name for field in fields(RunSettings))
 _LISTS = ("classes", "format")
+GOALS = ("target_f1", "budget_ms", "speedup")
 _SECRET = ("redis", "address")
 _ADAPTER = TypeAdapter(RunSettings)
 _KIND_OF_ERROR = {
@@ -84,6 +85,7 @@ def make_settings(
         f"{where[key]}: true and false mean nothing here" for key in values if isinstance(values[key], bool)
     ]
     names = [f"{where[key]}: {problem}" for key, problem in _unknown_names(values)]
+    names += _goals(values, where)
     try:
         settings = _ADAPTER.validate_python(values)
     except ValidationError as e:
@@ -94,6 +96,18 @@ def make_settings(
     if mistakes or names:
         raise SettingsError("; ".join(mistakes + names))
     return settings
+
+
+def _goals(values: dict[str, Any], where: Mapping[str, str]) -> list[str]:
+    """A goal takes the policy that can be held to one, and there is one goal at most."""
+    goals = [key for key in GOALS if values.get(key) is not None]
+    if not goals:
+        return []
+    if len(goals) > 1:
+        return [f"{' and '.join(where[key] for key in goals)} exclude each other: give one of them"]
+    if values.setdefault("policy", STEERED) != STEERED:
+        return [f"{where[goals[0]]} is for the policy {STEERED}: leave --policy out, or give {STEERED}"]
+    return []
 
 
 def to_yaml(settings: RunSettings) -> str:
@@ -141,6 +155,7 @@ def _sentence(error: dict[str, Any], values: Mapping[str, Any], where: Mapping[s
         hint = did_you_mean(str(value), choices)
         return f"{place}: no such choice {str(value)[:60]!r}{hint}"
     bounds = {
+        "greater_than": "a number above {gt:g}",
         "greater_than_equal": "a number of at least {ge:g}",
         "less_than_equal": "a number of at most {le:g}",
         "multiple_of": "a multiple of {multiple_of:g}",

@@ -15,7 +15,10 @@ Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "f32", "bf16"]
 EngineName = Literal["auto", "local", "ray"]
 Format = Literal["jsonl", "mot", "coco", "csv", "video"]
-AUDIT = 0.01
+STEERED = "learned"
+"""The policy that goals are for; with a price after a colon it is left alone."""
+AUDIT, TARGET_F1 = 0.01, 0.9
+"""What that policy does where nothing else is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,10 @@ class RunSettings:
     def label_settings(self) -> LabelSettings:
         """The part that the labels depend on."""
         model = ModelSettings(self.model, self.imgsz, self.runtime, self.precision, self.device, self.threads)
-        audit = self.audit if self.audit is not None else AUDIT if self.policy.startswith("learned") else 0.0
+        audit = self.audit if self.audit is not None else AUDIT if self.policy == STEERED else 0.0
         goal = Goal(self.target_f1, self.budget_ms, self.speedup)
+        if self.policy == STEERED and goal == Goal():
+            goal = Goal(TARGET_F1)
         return LabelSettings(self.policy, self.mode, self.classes, self.conf, self.seed, self.limit, audit, goal, model)
 
 

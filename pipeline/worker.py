@@ -16,6 +16,7 @@ from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.goal import Pilot
 from everyframe.pipeline.interval import Interval, Labelled
 from everyframe.pipeline.ladder import WHOLE, Ladder
 from everyframe.pipeline.linked import LinkedFrames, Looks
@@ -59,6 +60,7 @@ class StreamWorker:
         self._settings = settings
         self._policy = make_policy(settings.policy, settings.mode)
         self._policy.reset(settings.seed)
+        self._pilot = Pilot(self._policy, settings.goal, settings.prices)
         self._decoder = decoder or Decoder(source)
         self._fields = fields or FieldBuilder(source.info)
         groups, wanted = class_tables(detector, settings.classes)
@@ -140,6 +142,8 @@ class StreamWorker:
     def _counted(self, records: list[FrameLabels]) -> Iterator[FrameLabels]:
         for record in records:
             self.stats.frames += 1
+            looks = self.stats.cnn_frames + self._auditor.sums.n
+            self._pilot.frame(self.stats.frames, self._decoder.decoded, looks, self._auditor.sums)
             self._auditor.settle(record.frame_index, record.objects, record.origin == Origin.DETECTED)
             if self.first is None:
                 self.first = record.objects

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,3 +106,23 @@ class Policy(Protocol):
     def gate(self, packet: PacketFacts) -> bool: ...
 
     def choose(self, observation: Observation) -> Decision: ...
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A policy that can be held to an accuracy or a cost.
+
+    price: dense frames that F1 from 0 to 1 is worth; may be set between any two frames. costs: of decoding a frame and of a
+    look, in dense frames on this machine; set before the first packet.
+    """
+
+    price: float
+    costs: tuple[float, float]
+
+    def price_for(self, target_f1: float) -> float:
+        """The price that reached an F1 in the mean of the cameras of training."""
+        ...
+
+    def price_for_cost(self, cost: float) -> float:
+        """The price that came to so many dense frames for each frame there."""
+        ...

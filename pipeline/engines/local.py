@@ -49,7 +49,7 @@ class LocalEngine:
                 with FileSource(path, shard.start_pts, shard.end_pts) as source:
                     detector = self._detectors.get(settings, source.info)
                     if shard.index == 0:
-                        settings = _settled(settings, detector, source.info)
+                        settings = _settled(settings, detector, source.info, path)
                         yield Started(number, source.info, detector.runtime, detector.precision)
                     yield from self._shard(
                         number, StreamWorker(source, detector, settings), stitcher, stats, settings.limit
@@ -74,7 +74,7 @@ class LocalEngine:
         stitcher.end_shard(worker.last)
 
 
-def _settled(settings: LabelSettings, detector: Detector, info: SourceInfo) -> LabelSettings:
+def _settled(settings: LabelSettings, detector: Detector, info: SourceInfo, path: str) -> LabelSettings:
     """The settings with what "auto" came to, and with the prices that their policy asks for."""
     model = settled(settings.model, detector)
-    return priced(replace(settings, model=model), info.width, info.height, detector)
+    return priced(replace(settings, model=model), info.width, info.height, detector, path)

@@ -290,7 +290,7 @@ def _open(number: int, path: str, settings: LabelSettings) -> _Job:
         size = job.info.width, job.info.height
         runtime, precision = choose_runtime(settings.model, *size)
         settled = replace(settings, model=replace(settings.model, runtime=runtime, precision=precision))
-        job.settings = priced(settled, *size)
+        job.settings = priced(settled, *size, path=path)
     except EveryframeError as e:
         job.error = e
     return job

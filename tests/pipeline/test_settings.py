@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from everyframe.pipeline.config import load_config, make_settings, presets, to_yaml
 from everyframe.pipeline.errors import SettingsError
-from everyframe.pipeline.settings import HELP, Format, RunSettings
+from everyframe.pipeline.settings import HELP, Format, Goal, RunSettings
 from everyframe.pipeline.sinks.registry import FORMATS
 
 
@@ -133,3 +133,31 @@ def test_unknown_file_offers_the_nearest_preset(tmp_path: Path) -> None:
         load_config("archiv")
     with pytest.raises(SettingsError, match="cannot read"):
         load_config(str(tmp_path))
+
+
+def test_a_goal_takes_the_policy_that_can_be_held_to_it():
+    assert make_settings({"target_f1": 0.95}).policy == "learned"
+    assert make_settings({"speedup": 8.0, "policy": "learned"}).label_settings().goal == Goal(speedup=8.0)
+    assert make_settings({"policy": "learned"}).label_settings().goal == Goal(target_f1=0.9)
+    assert make_settings({"policy": "learned:0.5"}).label_settings().goal == Goal()
+    assert make_settings({"policy": "motion"}).label_settings().goal == Goal()
+
+
+def test_audits_are_on_where_an_accuracy_is_held():
+    assert make_settings({"policy": "learned"}).label_settings().audit == 0.01
+    assert make_settings({"policy": "learned", "audit": 0.0}).label_settings().audit == 0
+    assert make_settings({}).label_settings().audit == 0
+    assert make_settings({"audit": 0.05}).label_settings().audit == 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"target_f1": 0.9, "speedup": 3.0}, "--target-f1 and --speedup exclude each other: give one of them"),
+        ({"budget_ms": 4.0, "policy": "motion"}, "--budget-ms is for the policy learned: leave --policy out, or give learned"),
+        ({"budget_ms": 0.0}, "--budget-ms: write a number above 0, not 0.0"),
+        ({"target_f1": 1.5}, "--target-f1: write a number of at most 0.99, not 1.5"),
+    ],
+)
+def test_goals_that_cannot_be(options, says):
+    assert says in refused(options)
