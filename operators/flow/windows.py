@@ -13,6 +13,7 @@ from everyframe.operators.types import F32, I32, Bool
 COLS, ROWS = (4, 6, 8, 10, 12, 16), (4, 6, 8, 10, 12)
 """Sides of rectangles in cells of the grid."""
 RIM = 1  # cells: what appears nearer to a rectangle's border may be cut by it
+EACH = 0.04  # of the whole net: what any rectangle costs
 MARGIN = 16.0  # pixels of the net's input: a box that ends nearer to a rectangle's border may be cut by it
 
 
@@ -31,11 +32,11 @@ class Need:
 
 
 def price(cols: int, rows: int, grid: tuple[int, int]) -> float:
-    """Cost of a rectangle in shares of the whole: in proportion to its area with a border of one cell.
+    """Cost of a rectangle in shares of the whole net: in proportion to its area with a border of one cell, and a little.
 
-    grid: (rows, cols). Measured ones lie within .03 of it (`benchmarks/flow.py`).
+    grid: (rows, cols). Fixed, so that labels are the same on every machine; `benchmarks/flow.py` shows measured ones.
     """
-    return (cols + 2) * (rows + 2) / ((grid[1] + 2) * (grid[0] + 2))
+    return EACH + (cols + 2) * (rows + 2) / ((grid[1] + 2) * (grid[0] + 2))
 
 
 def choose(need: Need, worth: float, most: float) -> tuple[Rect, float] | None:
