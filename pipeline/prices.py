@@ -10,9 +10,10 @@ from everyframe.operators.detectors import weights
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.sizes import crop_sizes
 from everyframe.pipeline.cost_table import CostTable, default_table
-from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, translated
+from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, settled, translated
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.fields import FieldBuilder
+from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.policies.base import Steerable
@@ -41,6 +42,12 @@ def priced(
         look = whole_look_ms(settings.model, width, height)
         prices = replace(prices, rungs={**prices.rungs, **decoding_ms(path), "detect": look})
     return settings if prices is settings.prices else replace(settings, prices=prices)
+
+
+def priced_for(settings: LabelSettings, detector: Detector, info: SourceInfo, path: str) -> LabelSettings:
+    """The settings with what "auto" came to in this detector, and with the prices that their policy asks for."""
+    model = settled(settings.model, detector)
+    return priced(replace(settings, model=model), info.width, info.height, detector, path)
 
 
 def prices_for(

@@ -58,9 +58,9 @@ class StreamWorker:
         self.last: Objects | None = None
         self._source = source
         self._settings = settings
-        self._policy = make_policy(settings.policy, settings.mode)
-        self._policy.reset(settings.seed)
-        self._pilot = Pilot(self._policy, settings.goal, settings.prices)
+        self.policy = make_policy(settings.policy, settings.mode)
+        self.policy.reset(settings.seed)
+        self._pilot = Pilot(self.policy, settings.goal, settings.prices)
         self._decoder = decoder or Decoder(source)
         self._fields = fields or FieldBuilder(source.info)
         groups, wanted = class_tables(detector, settings.classes)
@@ -69,15 +69,15 @@ class StreamWorker:
         start = source.start_pts or 0
         self._auditor = Auditor(settings.audit, settings.seed, start, groups)
         self._meter = Meter()
-        self._ladder = Ladder(detector, self._policy.traits.rungs, settings.prices, self._meter)
+        self._ladder = Ladder(detector, self.policy.traits.rungs, settings.prices, self._meter)
         self._index = 0
         self._looked_at = -NEVER
-        traits = self._policy.traits
+        traits = self.policy.traits
         part = self._detect_part if traits.look_back_rung == "region" else None
         middle = Middle(detector, self._detect, part, settings.prices)
         self._interval = Interval(self._keeper, middle, traits.look_back, settings.conf)
         self._linked: LinkedFrames | None = None
-        skips = self._policy.traits.keys_only and source.info.decode_all is None
+        skips = self.policy.traits.keys_only and source.info.decode_all is None
         if settings.mode == "lookahead" and skips:
             self._linked = LinkedFrames(source.info, groups, wanted, settings.conf, looks)
         self._agreement = float("nan")
@@ -155,7 +155,7 @@ class StreamWorker:
         if self._source.end_pts is not None and packet.pts == self._source.end_pts:
             return True
         with self._meter.step("policy"):
-            wants = self._policy.gate(packet.facts)
+            wants = self.policy.gate(packet.facts)
         if not wants and self._auditor.draws(packet.facts.index):
             self._only_to_audit.add(packet.facts.index)
             return True
@@ -215,7 +215,7 @@ class StreamWorker:
             return Decision("hold", "not decoded")
         self._move(self._ladder.view(frame, motion))
         with self._meter.step("policy"):
-            decision = self._policy.choose(self._observe(item, motion))
+            decision = self.policy.choose(self._observe(item, motion))
         if self._looked_at < 0:
             return Decision("detect", "first frame")
         if self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD and decision.rung != "detect":
@@ -340,7 +340,7 @@ class StreamWorker:
     def _record(self, item: FieldSlot, decision: Decision, origin: Origin, age: int | None = None) -> FrameLabels:
         key_age = self._index - self._looked_at if age is None else age
         return record_of(
-            self._source.info, item.slot, self._index, origin, key_age, self._policy.name, decision.reason
+            self._source.info, item.slot, self._index, origin, key_age, self.policy.name, decision.reason
         )
 
 

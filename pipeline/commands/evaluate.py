@@ -34,6 +34,10 @@ def evaluate(
     classes: o.ClassesOption = None,
     limit: o.LimitOption = None,
     seed: o.SeedOption = None,
+    target_f1: o.TargetOption = None,
+    budget_ms: o.BudgetOption = None,
+    speedup: o.SpeedupOption = None,
+    audit: o.AuditOption = None,
     model: o.ModelOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
@@ -51,7 +55,8 @@ def evaluate(
 
     options = o.given(
         mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed, model=model, imgsz=imgsz,
-        runtime=runtime, precision=precision, device=device, threads=threads,
+        runtime=runtime, precision=precision, device=device, threads=threads, target_f1=target_f1, budget_ms=budget_ms,
+        speedup=speedup, audit=audit,
     )  # fmt: skip
     settings = make_settings(options).label_settings()
     between = labelled_frames(labelled)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import cv2
 
 from everyframe.operators.base import Detector
-from everyframe.pipeline.costs import settled
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EveryframeError
 from everyframe.pipeline.loaded import Detectors
-from everyframe.pipeline.prices import priced
-from everyframe.pipeline.records import SourceInfo
+from everyframe.pipeline.prices import priced_for
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, plan_shards
@@ -49,7 +46,7 @@ class LocalEngine:
                 with FileSource(path, shard.start_pts, shard.end_pts) as source:
                     detector = self._detectors.get(settings, source.info)
                     if shard.index == 0:
-                        settings = _settled(settings, detector, source.info, path)
+                        settings = priced_for(settings, detector, source.info, path)
                         yield Started(number, source.info, detector.runtime, detector.precision)
                     yield from self._shard(
                         number, StreamWorker(source, detector, settings), stitcher, stats, settings.limit
@@ -72,9 +69,3 @@ class LocalEngine:
             if limit is not None:
                 stats.frames = min(stats.frames, limit)
         stitcher.end_shard(worker.last)
-
-
-def _settled(settings: LabelSettings, detector: Detector, info: SourceInfo, path: str) -> LabelSettings:
-    """The settings with what "auto" came to, and with the prices that their policy asks for."""
-    model = settled(settings.model, detector)
-    return priced(replace(settings, model=model), info.width, info.height, detector, path)
