@@ -17,11 +17,13 @@ from everyframe.operators.errors import OperatorError
 from everyframe.pipeline.commands.costs import costs
 from everyframe.pipeline.commands.doctor import doctor
 from everyframe.pipeline.commands.evaluate import evaluate
+from everyframe.pipeline.commands.explain import explain
 from everyframe.pipeline.commands.labels import labels
 from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.replay import replay
 from everyframe.pipeline.commands.run import run
 from everyframe.pipeline.commands.simulate import simulate
+from everyframe.pipeline.commands.train import train
 from everyframe.pipeline.commands.train_flow import train_flow
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
 from everyframe.pipeline.progress import error_line
@@ -67,9 +69,18 @@ _EXAMPLES = {
         "everyframe replay traces/clip.trace.npz --policy motion --policy stride:10",
         "everyframe replay traces/clip.trace.npz --policy stride:10 --causal --detect-ms 8 --decode-ms 2",
     ],
+    "train": [
+        "everyframe train traces/*.trace.npz --out learned.safetensors",
+        "everyframe train a.trace.npz b.trace.npz --validation c.trace.npz --out w.safetensors --minutes 10 --seeds 3",
+        "everyframe train traces/*.trace.npz --out w.safetensors --log-dir logs --resume",
+    ],
     "train-flow": [
         "everyframe train-flow 'cameras/*.mp4' --out weights.safetensors",
         "everyframe train-flow a.mp4 b.mp4 --limit 500 --epochs 1 --seed 7",
+    ],
+    "explain": [
+        "everyframe explain clip.mp4 --frame 120",
+        "everyframe explain clip.mp4 --frame 120 --target-f1 0.95 --causal --json",
     ],
     "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
     "doctor": ["everyframe doctor", "everyframe doctor --json"],
@@ -103,7 +114,9 @@ def build_app() -> App:
         (record, "VIDEO..."),
         (replay, "TRACE"),
         (simulate, "--out DIR"),
+        (train, "TRACE... --out FILE"),
         (train_flow, "VIDEO..."),
+        (explain, "VIDEO --frame N"),
         (costs, ""),
         (doctor, ""),
     ):

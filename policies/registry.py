@@ -10,6 +10,7 @@ from everyframe.policies.base import Mode, Policy
 from everyframe.policies.fixed import Dense, IFrames, Random, Stride
 from everyframe.policies.flow import Flow
 from everyframe.policies.lattice import Lattice
+from everyframe.policies.learned import Learned
 from everyframe.policies.motion import Motion
 from everyframe.policies.region import Region
 from everyframe.policies.residual import Residual
@@ -62,6 +63,18 @@ def _random(text: str, mode: Mode) -> Policy:
     return Random(share)
 
 
+def _learned(text: str, mode: Mode) -> Policy:
+    try:
+        price = float(text) if text else None
+    except ValueError:
+        price = -1.0
+    if price is not None and not 0 < price < 1e6:
+        raise PolicyError(
+            f"policy learned:{text} needs the price of error in frames of the CNN, above 0, as in learned:0.5, or none."
+        )
+    return Learned(price, mode)
+
+
 def _plain(make: Callable[[], Policy]) -> Callable[[str, Mode], Policy]:
     def build(text: str, mode: Mode) -> Policy:
         policy = make()
@@ -78,6 +91,7 @@ def _motion(text: str, mode: Mode) -> Policy:
 
 POLICIES: dict[str, Entry] = {
     "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _motion),
+    "learned": Entry("learned", "two small networks look where a look buys most accuracy; learned:PRICE", _learned),
     "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _stride),
     "flow": Entry("flow:N", "the CNN on every N-th frame, between them its features are renewed in part", _flow),
     "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),

@@ -79,7 +79,8 @@ def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told:
 def _tables(plan: Plan, tell: Told) -> tuple[list[ClipTable], list[ClipTable]]:
     chosen = plan.traces[4::5] if not plan.validation else ()
     both_sides = "lookahead" in plan.modes
-    clips, judged = [], []
+    clips: list[ClipTable] = []
+    judged: list[ClipTable] = []
     for path in (*plan.traces, *plan.validation):
         table = table_of(path, plan.classes, both_sides=both_sides)
         tell(f"{table.name}: {len(table)} frames")
@@ -120,7 +121,7 @@ class _Log:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        self._board = SummaryWriter(str(folder / name))  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / name))
 
     def __call__(self, news: Mapping[str, Any]) -> None:
         with self._path.open("a") as file:

@@ -77,24 +77,26 @@ def _held(first, boxes, visible, group, true_first, true_boxes, true_group, awak
             out_right[k, d] = right(now, group[a:b], shown, true_boxes[p:q], true_group[p:q]) if count else 0
 
 
-def edges_of(table: ClipTable, lookahead: bool = False, sleeps: bool = True) -> Edges:
-    """sleeps: False for a stream that decodes every frame."""
+def edges_of(
+    table: ClipTable, lookahead: bool = False, sleeps: bool = True, awake: Sequence[int] = AWAKE
+) -> Edges:
+    """sleeps: False for a stream that decodes every frame. awake: the kinds, in place of `AWAKE`."""
     n, horizon = len(table), table.horizon
     c, costs = table.carried, table.costs
-    kinds = [*(a for a in AWAKE if a < horizon), horizon] if sleeps else [horizon]
+    kinds = [*(a for a in awake if a < horizon), horizon] if sleeps else [horizon]
     shape = (n, horizon + 1, len(kinds))
     cost, right_, shown, decoded = (np.zeros(shape, np.float32) for _ in range(4))
     summed = np.concatenate([[0.0], np.cumsum(costs.decode, dtype=np.float64)])
     key = np.append(last_key(table.is_key), n)
-    for m, awake in enumerate(kinds):
+    for m, frames in enumerate(kinds):
         at_right, at_shown = c.right.astype(np.float32), c.shown.astype(np.float32)
-        if awake < horizon:
+        if frames < horizon:
             _held(
-                c.first, c.boxes, c.visible, c.group, table.true_first, table.true_boxes, table.true_group, awake,
+                c.first, c.boxes, c.visible, c.group, table.true_first, table.true_boxes, table.true_group, frames,
                 at_right, at_shown,
             )  # fmt: skip
         at_right[:, 0] = at_shown[:, 0] = 0
-        cost[..., m], decoded[..., m], lost = _decoding(n, horizon, awake, key, summed)
+        cost[..., m], decoded[..., m], lost = _decoding(n, horizon, frames, key, summed)
         cost[..., m] = (cost[..., m] + decoded[..., m] * costs.carry) / costs.dense
         right_[:, 1:, m], shown[:, 1:, m] = np.cumsum(at_right, 1)[:, :-1], np.cumsum(at_shown, 1)[:, :-1]
         if lookahead:

@@ -1,0 +1,200 @@
+"""The networks of the policy `learned`, in numpy: weights from a file, logits, and what weighed most in them.
+
+Two small perceptrons over `features.FEATURES`: one says whether to look at a decoded frame, and does not see the next
+packet; the other whether to fall asleep (decode nothing until something stirs) and whether to wake.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from everyframe.policies.base import F32, Mode
+from everyframe.policies.features import FEATURES, GATE_ONLY, PRICES
+
+VERSION = 1
+SLEEPS = (1, 4, 16, 64)
+"""Frames after a look at which a stream may fall asleep."""
+MODES: tuple[Mode, ...] = ("causal", "lookahead")
+CLIP = 4.0
+"""Standard deviations from the mean that a feature is cut at."""
+Layers = tuple[tuple[F32, F32], ...]
+
+_GROUPS: dict[str, Sequence[str]] = {
+    "long ago": ("since_look", "interval"),
+    "tracks disagreed": ("agreement", "agreements"),
+    "new motion": ("stray", "alarm", "stray_raw"),
+    "tracks moved": ("inside", "fastest", "travelled", "moving"),
+    "motion near tracks": ("around",),
+    "coded anew": ("anew", "anew_since", "intra"),
+    "low scores": ("score", "weakest"),
+    "number of objects": ("count", "usual"),
+    "crossing tracks": ("touching",),
+    "tracks at the edge": ("edge",),
+    "size of objects": ("size",),
+    "whole picture moves": ("global", "restless"),
+    "packet jump": ("excess", "stir", "next_excess", "next_stir"),
+    "place in the group": (
+        "is_key", "is_b", "since_key", "to_key", "behind", "next_is_key", "next_is_b", "next_since_key", "next_to_key",
+    ),
+    "not decoded for long": ("undecoded",),
+    "frame rate": ("rate", "next_rate"),
+}  # fmt: skip
+GROUPS = tuple(_GROUPS)
+"""What a reason can be: the features of a kind together."""
+_OF_CAMERA = np.array([name not in PRICES for name in FEATURES])
+_MEMBER = np.array([[float(name in members) for name in FEATURES] for members in _GROUPS.values()], np.float32)
+
+
+class BrainError(ValueError):
+    """The weights cannot be used; the text is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What prices come to, in the mean over the cameras of training. price (n,) rising; f1, cost (n,): pooled F1, and dense
+    frames for each frame on the machine that recorded."""
+
+    price: tuple[float, ...] = ()
+    f1: tuple[float, ...] = ()
+    cost: tuple[float, ...] = ()
+
+    def price_for(self, f1: float) -> float:
+        """The price at which cameras reach an F1 in the mean, between points by the logarithm."""
+        return self._price_at(f1, np.array(self.f1))
+
+    def price_for_cost(self, cost: float) -> float:
+        """The price that comes to so many dense frames for each frame, in the mean."""
+        return self._price_at(math.log(max(cost, 1e-9)), np.log(np.maximum(np.array(self.cost), 1e-9)))
+
+    def _price_at(self, wanted: float, reached: NDArray[np.float64]) -> float:
+        if not self.price:
+            return 1.0
+        rising = np.maximum.accumulate(reached) + 1e-9 * np.arange(len(reached))
+        return float(np.exp(np.interp(wanted, rising, np.log(self.price))))
+
+
+@dataclass(frozen=True, slots=True)
+class Brain:
+    """mean, scale, lowest, highest (features,): of training, for standardising and for telling what was never seen.
+    look, gate: (weights (in, out), bias (out,)) of each layer, ReLU between; the last of gate has two outputs."""
+
+    mean: F32
+    scale: F32
+    lowest: F32
+    highest: F32
+    look_layers: Layers
+    gate_layers: Layers
+    curve: Curve = Curve()
+
+    def standard(self, features: F32) -> F32:
+        """(..., features) of any, cut at `CLIP`."""
+        out: F32 = np.clip((features - self.mean) / self.scale, -CLIP, CLIP)
+        return out
+
+    def look(self, features: F32) -> F32:
+        """(B,) logits of looking now, for (B, features)."""
+        hidden = self.standard(features)
+        return _forward(np.where(GATE_ONLY, np.float32(0), hidden), self.look_layers)[..., 0]
+
+    def gate(self, features: F32) -> F32:
+        """(B, 2) logits of falling asleep, where awake, and of waking, where asleep."""
+        return _forward(self.standard(features), self.gate_layers)
+
+    def weighed(self, features: F32, gate: int | None = None) -> tuple[float, F32]:
+        """The logit for (features,), and (len(GROUPS),) what each kind of feature added to it, seen from the mean of training:
+        gradient times input. gate: 0 falling asleep, 1 waking; None for looking."""
+        layers = self.look_layers if gate is None else self.gate_layers
+        standard = self.standard(features)
+        x = np.where(GATE_ONLY, np.float32(0), standard) if gate is None else standard
+        states = [x]
+        for weights, bias in layers[:-1]:
+            states.append(np.maximum(states[-1] @ weights + bias, 0))
+        weights, bias = layers[-1]
+        out = 0 if gate is None else gate
+        logit = float(states[-1] @ weights[:, out] + bias[out])
+        slope = weights[:, out]
+        for (weights, _), state in zip(layers[-2::-1], states[:0:-1], strict=True):
+            slope = weights @ (slope * (state > 0))
+        added: F32 = _MEMBER @ (slope * x).astype(np.float32)
+        return logit, added
+
+    def strangeness(self, features: F32) -> float:
+        """How far outside of what training saw the strangest feature lies, in its range; 0 inside. Prices and costs are no
+        matter of the camera."""
+        span = np.maximum(self.highest - self.lowest, np.float32(0.05))
+        outside = np.maximum(self.lowest - features, features - self.highest) / span
+        return max(float(outside[_OF_CAMERA].max()), 0.0)
+
+
+def _forward(x: F32, layers: Layers) -> F32:
+    for weights, bias in layers[:-1]:
+        x = np.maximum(x @ weights + bias, 0)
+    weights, bias = layers[-1]
+    out: F32 = x @ weights + bias
+    return out
+
+
+def save(brains: Mapping[str, Brain], path: str | Path, settings: Mapping[str, Any]) -> None:
+    """brains: by mode. Writes arrays to a safetensors file; version, feature names, curves and settings to its metadata."""
+    arrays: dict[str, F32] = {}
+    curves = {}
+    for mode, brain in brains.items():
+        for name in ("mean", "scale", "lowest", "highest"):
+            arrays[f"{mode}.{name}"] = np.ascontiguousarray(getattr(brain, name), np.float32)
+        for part in ("look", "gate"):
+            for i, (weights, bias) in enumerate(getattr(brain, f"{part}_layers")):
+                arrays[f"{mode}.{part}.{i}.weights"] = np.ascontiguousarray(weights, np.float32)
+                arrays[f"{mode}.{part}.{i}.bias"] = np.ascontiguousarray(bias, np.float32)
+        curves[mode] = {"price": brain.curve.price, "f1": brain.curve.f1, "cost": brain.curve.cost}
+    about = {"version": VERSION, "features": FEATURES, "sleeps": SLEEPS, "curves": curves, "settings": settings}
+    save_file(arrays, str(path), {"everyframe": json.dumps(about)})
+
+
+def load(path: str | Path) -> tuple[dict[str, Brain], dict[str, Any]]:
+    """The brains by mode, and the settings they were trained with. Raises BrainError: no such file, no such policy's weights,
+    another version or other features, numbers that are none."""
+    try:
+        with safe_open(str(path), "numpy") as file:
+            about = json.loads((file.metadata() or {})["everyframe"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, KeyError, ValueError) as e:
+        raise BrainError(f"there are no weights of the policy learned in {path}") from e
+    if about.get("version") != VERSION or tuple(about.get("features", ())) != FEATURES or tuple(about["sleeps"]) != SLEEPS:
+        raise BrainError(f"the weights in {path} are of another version of everyframe: train again")
+    if not all(np.isfinite(value).all() for value in arrays.values()):
+        raise BrainError(f"the weights in {path} hold numbers that are none: train again")
+    try:
+        brains = {mode: _brain(mode, arrays, about["curves"][mode]) for mode in about["curves"]}
+    except (KeyError, TypeError, ValueError) as e:
+        raise BrainError(f"the weights in {path} are not whole: train again") from e
+    return brains, about["settings"]
+
+
+def _brain(mode: str, arrays: Mapping[str, F32], curve: Mapping[str, Any]) -> Brain:
+    parts: dict[str, Layers] = {}
+    for part, inputs, outputs in (("look", len(FEATURES), 1), ("gate", len(FEATURES), 2)):
+        layers: list[tuple[F32, F32]] = []
+        while f"{mode}.{part}.{len(layers)}.weights" in arrays:
+            key = f"{mode}.{part}.{len(layers)}"
+            layers.append((arrays[f"{key}.weights"], arrays[f"{key}.bias"]))
+        sizes = [inputs, *(len(bias) for _, bias in layers)]
+        shapes = [weights.shape for weights, _ in layers]
+        if not layers or sizes[-1] != outputs or shapes != list(pairwise(sizes)):
+            raise ValueError(part)
+        parts[part] = tuple(layers)
+    mean, scale, lowest, highest = (arrays[f"{mode}.{name}"] for name in ("mean", "scale", "lowest", "highest"))
+    if any(value.shape != (len(FEATURES),) for value in (mean, scale, lowest, highest)):
+        raise ValueError("features")
+    points = Curve(*(tuple(float(v) for v in curve[name]) for name in ("price", "f1", "cost")))
+    return Brain(mean, scale, lowest, highest, parts["look"], parts["gate"], points)
