@@ -21,7 +21,7 @@ from everyframe.operators.region.doubt import FLOOR, OLDEST, Doubt
 from everyframe.operators.region.evidence import Changes, Evidence, touch
 from everyframe.operators.region.plan import Need, plan
 from everyframe.operators.region.sizes import Bill, to_source
-from everyframe.operators.types import I32, U8, Bool, Objects, Origin, View
+from everyframe.operators.types import F32, I32, U8, Bool, Objects, Origin, View
 
 PRICE = 1.0
 """Objects right for one frame, in shares of those usual for the stream, that a look at the whole must bring."""
@@ -37,6 +37,9 @@ class Region:
 
     Tracks that nothing was looked at come back with their track_id; those that no longer look like what was found there
     have the score 0, and are reported again if they do. What is kept is bounded by the tracks and a grid of cells.
+
+    crops (k, 4) int32, news, doubts (n,): what the last `apply` looked at, in pixels of the picture; the unexplained
+    changes that it saw; how likely each of its tracks was wrong.
     """
 
     name = "region"
@@ -60,6 +63,8 @@ class Region:
         self._unseen = UNSEEN * UNSEEN_FRAMES, UNSEEN_FRAMES
         self._lay: tuple[Letterbox, Bill] | None = None
         self.crops: I32 = np.zeros((0, 4), np.int32)
+        self.news = Changes.none()
+        self.doubts: F32 = np.zeros(0, np.float32)
 
     def follow(self, view: View) -> None:
         self._steps += 1
@@ -119,7 +124,8 @@ class Region:
 
     def _plan(self, objects: Objects, whole: Letterbox, bill: Bill) -> I32:
         """Rectangles to look at, net pixels; the whole input for the whole."""
-        changes = self._evidence.changes if self._evidence is not None else Changes.none()
+        changes = self.news = self._evidence.changes if self._evidence is not None else Changes.none()
+        self.doubts = self._doubt.wrong
         scale = PRICE * max(self._usual, LEAST_USUAL)
         worth = np.concatenate((self._doubt.worth, LASTING * changes.chance)) / scale
         came, frames = self._unseen
