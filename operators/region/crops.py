@@ -39,6 +39,13 @@ class InParts(Protocol):
     def infer_many(self, prepared: Sequence[Prepared]) -> list[Objects]: ...
 
 
+@runtime_checkable
+class KnowsCrops(Protocol):
+    """A detector that has no need of pixels: it gives what a look at rectangles (k, 4) would find, sorted or not."""
+
+    def objects_in(self, picture: U8, crops: I32) -> list[Objects]: ...
+
+
 def net_size(detector: Any, width: int, height: int) -> int:
     """The longer side, in net pixels, of a picture as this detector sees it; its own size where that is unknown."""
     return detector.imgsz if isinstance(detector, InParts) else max(width, height)
@@ -54,7 +61,12 @@ def look_at(detector: Detector, picture: U8, crops: I32) -> Objects:
     """
     if not len(crops):
         return Objects.empty()
-    found = _in_parts(detector, picture, crops) if isinstance(detector, InParts) else _plain(detector, picture, crops)
+    if isinstance(detector, KnowsCrops):
+        found = detector.objects_in(picture, crops)
+    elif isinstance(detector, InParts):
+        found = _in_parts(detector, picture, crops)
+    else:
+        found = _plain(detector, picture, crops)
     every = Objects.concat(found)
     every = every[np.argsort(-every.score, kind="stable")]
     return every[without_doubles(every.xyxy, every.score, every.class_id, DOUBLES)].with_origin(Origin.REGION)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from everyframe.operators.types import I32, U8, Bool, MotionField, Objects
 from everyframe.pipeline.errors import SinkError, SourceError
 from everyframe.pipeline.records import SourceInfo
-from everyframe.pipeline.traces.packing import unpack
+from everyframe.pipeline.traces.packing import unpack, unpack_luma
 from everyframe.policies.base import PacketFacts
 
 FORMAT = 1
@@ -80,7 +80,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class Trace:
-    """One clip. meta: see docs/traces.md. motion: packed blocks; ends: where each ends.
+    """One clip. meta: see docs/traces.md. motion, luma: packed blocks; ends, luma_ends: where each ends.
 
     `costs` are CPU ms on the machine that recorded, for one frame: demux, decode (with vectors), plain (decoding
     without), motion, convert, prepare, detect; and those of `overhead.measured`.
@@ -92,6 +92,8 @@ class Trace:
     detections: Detections
     motion: U8
     ends: I64
+    luma: U8
+    luma_ends: I64
 
     def __len__(self) -> int:
         return len(self.frames.packet)
@@ -125,6 +127,19 @@ class Trace:
                 before = next(coded)
             yield None if kind == NONE else before
 
+    def lumas(self) -> Iterator[U8 | None]:
+        """The luma of each frame in order, (rows, cols) uint8: means of the cells, as near as `packing.steady` leaves them; None where
+        it was not decoded. One block is unpacked at a time."""
+        kept = self._kept()
+        for kind in self.frames.motion.tolist():
+            yield None if kind == NONE else next(kept)
+
+    def _kept(self) -> Iterator[U8]:
+        start = 0
+        for end in self.luma_ends.tolist():
+            yield from unpack_luma(self.luma[start:end].tobytes())
+            start = end
+
     def _coded(self) -> Iterator[MotionField]:
         cell, width, height = self.meta["cell"], self.meta["width"], self.meta["height"]
         start = 0
@@ -135,12 +150,13 @@ class Trace:
             start = end
 
 
+_BLOCKS = ("motion", "ends", "luma", "luma_ends")
 _GROUPS: dict[str, type] = {"packets": Packets, "frames": Frames, "detections": Detections}
 
 
 def save(trace: Trace, path: Path) -> int:
     """Writes the file, whole or not at all; returns its bytes. Raises SinkError."""
-    arrays: dict[str, Any] = {"motion": trace.motion, "ends": trace.ends}
+    arrays: dict[str, Any] = {name: getattr(trace, name) for name in _BLOCKS}
     arrays["meta"] = np.frombuffer(json.dumps({"format": FORMAT, **trace.meta}).encode(), np.uint8)
     for group, kind in _GROUPS.items():
         for field in fields(kind):
@@ -180,7 +196,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
             group: kind(**{f.name: arrays[f"{group}.{f.name}"] for f in fields(kind)})
             for group, kind in _GROUPS.items()
         }
-        return Trace(meta, motion=arrays["motion"], ends=arrays["ends"], **groups)
+        return Trace(meta, groups["packets"], groups["frames"], groups["detections"], *(arrays[name] for name in _BLOCKS))
     except KeyError as e:
         raise SourceError(f"{path} lacks {e}: record it again.") from e
 

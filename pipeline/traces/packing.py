@@ -12,12 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from everyframe.operators.types import F32, Bool
+from everyframe.operators.types import F32, U8, Bool
 
 BLOCK = 16
 MOST_VALUES = 1 << 16
 COARSE = 16.0  # steps per pixel to which a denser field (optical flow) is rounded
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 2}]
+NOISE, RESTLESS = 3, 16  # grey levels
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
 
 
 def pack(motion: F32, known: Bool) -> tuple[bytes, bool]:
@@ -56,6 +57,35 @@ def unpack(data: bytes) -> tuple[F32, Bool]:
     known = np.unpackbits(bits, count=cells).astype(np.bool_).reshape(shape)
     motion: F32 = np.ascontiguousarray(np.moveaxis(palette[numbers], 0, -1))
     return motion, known
+
+
+def pack_luma(luma: U8) -> bytes:
+    """luma (n, rows, cols) uint8 of up to `BLOCK` frames as bytes: the first, and then what changed from frame to frame."""
+    change = np.diff(luma, axis=0, prepend=np.zeros_like(luma[:1]))  # modulo 256
+    data = np.array(luma.shape, "<u4").tobytes() + change.tobytes()
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS)
+
+
+def unpack_luma(data: bytes) -> U8:
+    """luma (n, rows, cols) uint8 of one block. Raises ValueError on damaged bytes."""
+    try:
+        raw = lzma.decompress(data, lzma.FORMAT_RAW, filters=_FILTERS)
+        change = np.frombuffer(raw, np.uint8, offset=12).reshape(np.frombuffer(raw, "<u4", 3))
+    except (lzma.LZMAError, ValueError) as e:
+        raise ValueError(f"luma of a trace cannot be unpacked: {e}") from e
+    return np.cumsum(change, 0, dtype=np.uint8)
+
+
+def steady(luma: U8, before: U8 | None) -> U8:
+    """luma (rows, cols) uint8 without the noise that costs bytes: a cell keeps the value before until it is `NOISE` off;
+    where most cells change, the camera moves, they are told to half of `RESTLESS`."""
+    if before is None or before.shape != luma.shape:
+        return luma
+    off = np.abs(luma.astype(np.int16) - before) > NOISE
+    if off.mean() > 0.5:
+        luma = (luma // RESTLESS * RESTLESS + RESTLESS // 2).astype(np.uint8)
+    out: U8 = np.where(off, luma, before).astype(np.uint8)
+    return out
 
 
 def join(blocks: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -3,7 +3,8 @@
 Everything between them is the product's own: the decoder's order, gaps and catching up, tracks, policy, rungs without
 pixels, looking ahead and back. Where frames were left out, two fields differ from a real run's: the first vectors after
 a gap are scaled by their true distance, and a B frame that is decoded late has the motion that it would have had in time.
-Looking back (`motion` with lookahead) goes by boxes and scores alone: a trace has no pictures to compare.
+Pictures are known as their luma's means over cells, which is what `region` and looking back mostly ask for; what a look
+at a crop finds is modelled: what the whole look found there, as far as the crop does not cut it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import process_time
 from typing import Any, cast
 
 import numpy as np
 
 from everyframe.operators import appearance
-from everyframe.operators.types import F32, U8, MotionField, Objects
+from everyframe.operators.base import Prices
+from everyframe.operators.detectors.letterbox import fit
+from everyframe.operators.region.crops import CUT
+from everyframe.operators.region.sizes import inside, snap
+from everyframe.operators.types import F32, I32, U8, MotionField, Objects
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.fields import FieldBuilder
 from everyframe.pipeline.motion import unknown_field
@@ -26,6 +32,9 @@ from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.worker import StreamWorker
+
+MOST_BEHIND = 310
+"""Frames for which luma is kept: a frame may be looked at again while it waits for the next look."""
 
 
 class Data:
@@ -108,6 +117,10 @@ class TraceDecoder(Decoder):
 
     def __init__(self, source: TraceSource) -> None:
         self._trace = source.trace
+        self._lumas = source.trace.lumas()
+        self._known: dict[int, U8] = {}
+        self._at = -1
+        self.luma_ms = 0.0
         super().__init__(cast(FileSource, source))
 
     def _decode(self, packet: Packet | None, charged: Entry | None) -> None:
@@ -128,10 +141,24 @@ class TraceDecoder(Decoder):
         def picture() -> U8:
             return numbered(index)
 
-        def no_luma() -> Any:
-            return None
+        return Frame(pts, kind, False, index, picture, lambda: self._luma(index), info.width, info.height)
 
-        return Frame(pts, kind, False, index, picture, no_luma, info.width, info.height)
+    def _luma(self, index: int) -> U8:
+        """Luma (height, width) uint8, of which the trace knows the means of cells."""
+        start = process_time()
+        cell, info = self._trace.meta["cell"], self._source.info
+        if index <= self._at and index not in self._known:
+            self._lumas, self._at = self._trace.lumas(), -1
+        while self._at < index:
+            self._at += 1
+            small = next(self._lumas)
+            if small is not None:
+                self._known[self._at] = small
+            self._known.pop(self._at - MOST_BEHIND, None)
+        small = self._known[index]
+        large = np.repeat(np.repeat(small, cell, 0), cell, 1)[: info.height, : info.width]
+        self.luma_ms += (process_time() - start) * 1e3
+        return np.ascontiguousarray(large)
 
     def _add_late(self, raw: Any, pts: int | None) -> None:
         self._late.append((self._frame(raw, pts), 0))
@@ -171,10 +198,16 @@ class TraceFields(FieldBuilder):
 
 
 class TraceDetector:
-    """Satisfies `operators.base.Detector`: gives the recorded objects of the frame whose number the picture holds."""
+    """Satisfies `operators.base.Detector` and `operators.region.crops.KnowsCrops`: gives the recorded objects of the frame
+    whose number the picture holds. crop_ms: what the CNN on crops would have cost so far; part_looks: in so many looks.
+    """
 
     def __init__(self, trace: tf.Trace) -> None:
         self._objects = trace.objects
+        self.imgsz = int(trace.meta["model"]["imgsz"])
+        self._whole = fit(trace.info.width, trace.info.height, self.imgsz)
+        self._prices = prices_of(trace)
+        self.crop_ms, self.part_looks = 0.0, 0
         self.names = tuple(trace.meta["names"])
         self.supercategory = tuple(trace.meta["supercategory"])
         self.runtime = str(trace.meta["model"]["runtime"])
@@ -188,6 +221,27 @@ class TraceDetector:
 
     def infer(self, prepared: Any) -> Objects:
         return self.detect(prepared)
+
+    def infer_many(self, prepared: Any) -> list[Objects]:
+        raise NotImplementedError("a trace knows what is in crops, not how they look")
+
+    def objects_in(self, picture: U8, crops: I32) -> list[Objects]:
+        """What crops (k, 4) of a picture show: the whole look's objects that no border of theirs cuts."""
+        objects = self.detect(picture)
+        rects = np.unique(snap(crops, self._whole), axis=0)
+        self.part_looks += 1
+        for x1, y1, x2, y2 in rects.tolist():
+            size = (x2 - x1, y2 - y1)
+            share = size[0] * size[1] / (self._whole.outer[0] * self._whole.outer[1])
+            self.crop_ms += self._prices.crops.get(size, share * self._prices.rungs["detect"])
+        shown = inside(self._whole.to_input(objects.xyxy), rects, self._whole.inner, CUT)
+        return [objects[shown[:, i]] for i in range(len(rects))]
+
+
+def prices_of(trace: tf.Trace, scale: float = 1.0) -> Prices:
+    """The prices that `region` weighs, as the machine that recorded has them, times `scale`."""
+    sizes = {tuple(map(int, name.split("x"))): ms * scale for name, ms in trace.meta["crops"].items()}
+    return Prices({"detect": trace.costs["detect"] * scale}, cast(dict[tuple[int, int], float], sizes))
 
 
 class TraceLooks:
@@ -221,9 +275,25 @@ def number_of(picture: U8) -> int:
     return int(np.ascontiguousarray(picture).reshape(-1).view("<i8")[0])
 
 
-def worker(trace: tf.Trace, settings: LabelSettings) -> StreamWorker:
-    """The product's worker for a trace. settings: its policy must not look at pixels."""
+@dataclass(frozen=True, slots=True)
+class Player:
+    """worker: the product's, on a trace. decoder, detector: what stands for the real ones in it, with their counts."""
+
+    worker: StreamWorker
+    decoder: TraceDecoder
+    detector: TraceDetector
+
+
+def player(trace: tf.Trace, settings: LabelSettings) -> Player:
+    """Everything for playing a trace once. settings: with prices where their policy weighs them (`prices_of`)."""
     source = TraceSource(trace)
-    return StreamWorker(
-        cast(FileSource, source), TraceDetector(trace), settings, TraceDecoder(source), TraceFields(trace), TraceLooks(trace)
+    decoder, detector = TraceDecoder(source), TraceDetector(trace)
+    made = StreamWorker(
+        cast(FileSource, source), detector, settings, decoder, TraceFields(trace), TraceLooks(trace)
     )
+    return Player(made, decoder, detector)
+
+
+def worker(trace: tf.Trace, settings: LabelSettings) -> StreamWorker:
+    """The product's worker for a trace."""
+    return player(trace, settings).worker

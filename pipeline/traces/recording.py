@@ -24,13 +24,14 @@ from everyframe.pipeline.errors import EveryframeError, SourceBroken, SourceErro
 from everyframe.pipeline.evaluation.dense import dense, plain_slots
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.machine import machine_id
+from everyframe.pipeline.prices import prices_for
 from everyframe.pipeline.records import Packet
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.synthetic.detections import synthetic_detections
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.overhead import measured
-from everyframe.pipeline.traces.packing import BLOCK, join, pack
+from everyframe.pipeline.traces.packing import BLOCK, join, pack, pack_luma, steady
 
 Detections = Literal["cnn", "synthetic"]
 SAMPLES = 24
@@ -76,10 +77,9 @@ def record(
     pictures = _pictures(video, known)
     costs = {**_rungs(model, detector, info.width, info.height), **pass_.costs(), **pictures.costs}
     meta = {**recipe(video, detector, limit, detections), **pass_.meta(), "costs": costs, "machine": machine_id()}
-    motion, ends = join(pass_.blocks)
-    return measured(
-        tf.Trace(meta, pass_.packet_arrays(), pass_.frame_arrays(), _detections(known, pictures.looks), motion, ends)
-    )
+    meta["crops"] = crop_costs(settled(model, detector), info.width, info.height, detector)
+    arrays = (pass_.packet_arrays(), pass_.frame_arrays(), _detections(known, pictures.looks))
+    return measured(tf.Trace(meta, *arrays, *join(pass_.blocks), *join(pass_.lumas)))
 
 
 def _synthetic(video: str) -> list[Objects]:
@@ -134,7 +134,10 @@ class _Pass:
         self._decode_ms: dict[int, float] = {}
         self.rows: list[tuple[int, int, int, int]] = []
         self.blocks: list[bytes] = []
+        self.lumas: list[bytes] = []
         self._open: list[MotionField] = []
+        self._open_luma: list[U8] = []
+        self._luma: U8 | None = None
         self._before: MotionField | None = None
         self._exact = True
         self._motion_ms = 0.0
@@ -162,6 +165,7 @@ class _Pass:
                 self._timed(partial(builder.push, slot))
             self._timed(builder.finish)
             self._flush()
+            self._flush_luma()
             info = source.info
             self._meta = {
                 "video": info.name, "codec": info.codec, "width": info.width, "height": info.height,
@@ -194,11 +198,20 @@ class _Pass:
             if kind == tf.CODED:
                 self._open.append(field)
                 self._before = field
+            self._luma = steady(small_luma(slot.frame.luma(), field), self._luma)
+            self._open_luma.append(self._luma)
         self._decode_ms[slot.facts.index] = slot.decode_ms
         pts = tf.NO_TIME if slot.pts is None else slot.pts
         self.rows.append((slot.facts.index, pts, ord(picture), kind))
         if len(self._open) == BLOCK:
             self._flush()
+        if len(self._open_luma) == BLOCK:
+            self._flush_luma()
+
+    def _flush_luma(self) -> None:
+        if self._open_luma:
+            self.lumas.append(pack_luma(np.stack(self._open_luma)))
+            self._open_luma = []
 
     def _flush(self) -> None:
         if self._open:
@@ -278,6 +291,19 @@ def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: 
     finally:
         cv2.setNumThreads(threads)
     return {row.rung: row.ms for row in rows if row.rung in ("detect", "prepare")}
+
+
+def crop_costs(model: ModelSettings, width: int, height: int, detector: NanoDetDetector) -> dict[str, float]:
+    """CPU ms of the CNN on each size of crop that `region` uses, by "320x256": what is known is looked up."""
+    crops = prices_for(model, width, height, detector).crops
+    return {f"{w}x{h}": ms for (w, h), ms in crops.items()}
+
+
+def small_luma(luma: U8, field: MotionField) -> U8:
+    """Means of luma (height, width) uint8 over the field's cells, (rows, cols) uint8, as `region` takes them."""
+    rows, cols = field.known.shape
+    out: U8 = cv2.resize(luma, (cols, rows), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return out
 
 
 def _detections(known: list[Objects], looks: U8) -> tf.Detections:

@@ -1,6 +1,6 @@
 """What policies would have cost and missed on a recorded clip: the product's worker on its trace, in seconds.
 
-Labels are those of a run (see `playback`). Costs are put together: demuxing, decoding, motion and converting as they were
+Labels are those of a run; what `region` finds in crops is modelled (see `playback`). Costs are put together: demuxing, decoding, motion and converting as they were
 when the clip was recorded, the CNN from the table of the machine that is asked about, tracks and policy as they are now.
 """
 
@@ -25,12 +25,13 @@ from everyframe.pipeline.evaluation.run import Judge, class_ids, row_of
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.traces.format import Trace
 from everyframe.pipeline.traces.overhead import dense_ms, look_ms, rest_ms
-from everyframe.pipeline.traces.playback import TraceDetector, worker
+from everyframe.pipeline.traces.playback import Player, TraceDetector, player, prices_of
 from everyframe.pipeline.truth import Truth
 from everyframe.pipeline.warm import warm_up
 from everyframe.policies.registry import PolicyError, make_policy
 
-WITHOUT_PIXELS = frozenset({"hold", "propagate", "detect"})
+KNOWN = frozenset({"hold", "propagate", "region", "detect"})
+"""Rungs that a trace can play; the others need the pixels themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _check(policy: str, mode: Mode) -> None:
         traits = make_policy(policy, mode).traits
     except PolicyError as e:
         raise UsageError(str(e)) from e
-    rungs = {*traits.rungs, *([traits.look_back_rung] if traits.look_back else [])} - WITHOUT_PIXELS
+    rungs = {*traits.rungs, *([traits.look_back_rung] if traits.look_back else [])} - KNOWN
     if rungs:
         raise UsageError(
             f"policy {policy} looks at pictures ({', '.join(sorted(rungs))}), which a trace does not hold: use everyframe "
@@ -124,23 +125,33 @@ def _play(
     trace: Trace, settings: LabelSettings, costs: dict[str, float], progress: Progress | None
 ) -> tuple[list[Objects], RunStats]:
     warm_up(settings.policy, settings.mode)
-    played = worker(trace, settings)
+    scale = costs["detect"] / max(trace.costs["detect"], 1e-9)
+    played = player(trace, replace(settings, prices=prices_of(trace, scale)))
     found: list[Objects] = []
-    for chunk in played.chunks():
+    for chunk in played.worker.chunks():
         found += [record.objects for record in chunk]
         if progress is not None:
             progress(settings.policy, len(found), len(trace))
-    return found, _charged(played.stats, trace, costs)
+    return found, _charged(played, trace, costs)
 
 
-def _charged(stats: RunStats, trace: Trace, costs: dict[str, float]) -> RunStats:
+def _charged(played: Player, trace: Trace, costs: dict[str, float]) -> RunStats:
     """The counts with the costs of a real run in place of those of playing the trace."""
+    stats, parts = played.worker.stats, played.detector
     recorded: dict[str, Any] = trace.costs
-    ours = {step: stats.cpu_ms.get(step, 0.0) for step in ("demux", "decode", "propagate", "policy", "track")}
     factor = costs["decode"] / max(recorded["decode"], 1e-9)
-    steps = {step: ms * factor for step, ms in ours.items()}
+    steps = {step: stats.cpu_ms.get(step, 0.0) * factor for step in ("demux", "decode", "policy", "track")}
+    own = {step: stats.cpu_ms.get(step, 0.0) for step in ("region", "propagate")}
+    luma = played.decoder.luma_ms  # the real one is there at no cost
+    for step, ms in own.items():
+        taken = min(ms, luma)
+        luma -= taken
+        own[step] = (ms - taken) * factor
+    steps |= own
+    looks = stats.cnn_frames + parts.part_looks
+    steps["region"] += parts.crop_ms * costs["detect"] / max(recorded["detect"], 1e-9) + costs["prepare"] * parts.part_looks
     steps["motion"] = costs["motion"] * stats.decoded
-    steps["convert"] = costs["convert"] * stats.cnn_frames
+    steps["convert"] = costs["convert"] * looks
     steps["cnn"] = (look_ms(costs) - costs["convert"]) * stats.cnn_frames
-    total = sum(steps.values()) + rest_ms(stats) * factor
+    total = sum(steps.values()) + max(rest_ms(stats) - luma, 0.0) * factor
     return replace(stats, cpu_ms=steps, total_cpu_ms=total)

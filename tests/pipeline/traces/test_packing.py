@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everyframe.pipeline.traces.packing import COARSE, pack, unpack
+from everyframe.pipeline.traces.packing import COARSE, NOISE, pack, pack_luma, steady, unpack, unpack_luma
 
 
 @settings(deadline=None, max_examples=40)
@@ -39,3 +39,19 @@ def test_damage_is_told() -> None:
         unpack(data[:-4])
     with pytest.raises(ValueError, match="motion of a trace"):
         unpack(b"\xff" * 40)
+
+
+def test_luma_round_trip_and_noise() -> None:
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 250, (9, 11), np.uint8)
+    noisy = [(still + rng.integers(0, 3, still.shape)).astype(np.uint8) for _ in range(5)]
+    kept = [noisy[0]]
+    for luma in noisy[1:]:
+        kept.append(steady(luma, kept[-1]))
+        assert np.abs(kept[-1].astype(int) - luma).max() <= NOISE
+    np.testing.assert_array_equal(kept[-1], kept[0])
+    moved = steady(rng.integers(0, 250, still.shape, np.uint8), kept[-1])
+    block = np.stack([*kept, moved])
+    np.testing.assert_array_equal(unpack_luma(pack_luma(block)), block)
+    with pytest.raises(ValueError, match="luma of a trace"):
+        unpack_luma(b"\xff" * 40)

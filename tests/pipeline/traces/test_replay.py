@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from tracing import Recorded
+from tracing import MODEL, Recorded
 
+from everyframe.pipeline import metrics
 from everyframe.pipeline.cli import call
+from everyframe.pipeline.engines.base import Chunk
+from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.evaluation import ReplayDetector
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.playback import prices_of
 from everyframe.pipeline.traces.replay import Machine, machine_from, replay
 
 
@@ -57,7 +62,7 @@ def test_command(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--policy", "region:10"], "looks at pictures (region)"),
+        (["--policy", "residual"], "looks at pictures (residual)"),
         (["--policy", "strid:5"], "did you mean stride:N?"),
         (["--classes", "persn"], "persn"),
         (["--detect-ms", "0"], "above 0"),
@@ -67,6 +72,19 @@ def test_command(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path)
 def test_misuse_is_told(options: list[str], said: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["replay", str(path), "--quiet", *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_region_is_modelled(busy: Recorded) -> None:
+    """Looks at parts find what the whole look finds there: it stays near a real run of the rung."""
+    settings = LabelSettings(policy="region:10", mode="causal", limit=busy.limit, model=MODEL, prices=prices_of(busy.trace))
+    events = LocalEngine(ReplayDetector(busy.known, busy.detector)).run([busy.video], settings)
+    real = [record.objects for event in events if isinstance(event, Chunk) for record in event.labels]
+    groups = metrics.group_table(busy.detector.supercategory)
+    f1 = metrics.agree(real, [metrics.select(o) for o in busy.known.frames], groups).f1
+    row = replay(busy.trace, ["region:10"], settings)[0]
+    assert row.partial_fraction > 0
+    assert row.f1_dense == pytest.approx(f1, abs=0.04)
+    assert row.cpu_ms_by_step["region"] > 0
 
 
 def test_record_command(busy: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
