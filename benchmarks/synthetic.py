@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import process_time
 
@@ -173,20 +173,26 @@ def main() -> None:
     made.add_argument("--cameras", type=int, default=20)
     made.add_argument("--seconds", type=float, default=25.0)
     made.add_argument("--seed", type=int, default=7)
+    made.add_argument("--again", action="store_true", help="measure also what is known from an earlier run")
     made.add_argument("--each", action="store_true", help="print every clip and camera too")
     options = made.parse_args()
     common.need_data()
     common.one_thread()
     detector = load_detector(runtime=options.runtime, precision=options.precision)
+    store = common.Store(common.ROOT / "build" / "synthetic.jsonl", options.again)
     real, drawn = [], []
     for name in TRAIN:
-        real.append(measure(CLIPS[name].path, None, detector, options.limit))
+        key = ("clip", name, options.limit)
+        row = store.get(key, lambda name=name: asdict(measure(CLIPS[name].path, None, detector, options.limit)))
+        real.append(Measures(**row))
         if options.each:
             common.tell(f"{name}: {_short(real[-1])}")
     with tempfile.TemporaryDirectory() as folder:
         order = Order(options.cameras, options.seconds, options.seed)
-        for video in make_cameras(order, Path(folder)):
-            drawn.append(measure(video, synthetic_detections(video), detector, options.limit))
+        for number, video in enumerate(make_cameras(order, Path(folder))):
+            key = ("camera", options.seed, number, options.seconds, options.limit)
+            row = store.get(key, lambda video=video: asdict(measure(video, synthetic_detections(video), detector, options.limit)))
+            drawn.append(Measures(**row))
             if options.each:
                 common.tell(f"{video.stem}: {_short(drawn[-1])}")
     text = f"{len(real)} train clips, {len(drawn)} synthetic cameras of {options.seconds:g} s, quantiles over them\n\n"

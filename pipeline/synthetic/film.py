@@ -112,8 +112,8 @@ def _draw(
         dark = p.look.scale_for(tall).copy()
         dark[..., :3] = 0
         paint(picture, owner, scenery.cover, whole, dark, foot, NOBODY, p.row, camera.picture.shadow)
-    veil = 1 - camera.picture.haze * min(1.0, camera.place.far / p.scale)
-    return paint(picture, owner, scenery.cover, whole, sprite, box, number, p.row, veil)
+    haze = camera.picture.haze * min(1.0, camera.place.far / p.scale)
+    return paint(picture, owner, scenery.cover, whole, sprite, box, number, p.row, haze=haze)
 
 
 def _row(owner: I16, number: int, placed: Placed, box: Box, count: int) -> Row | None:

@@ -13,10 +13,11 @@ from everyframe.operators.types import U8
 I16 = NDArray[np.int16]
 NOBODY = -1
 _SOLID = 128
+_VEIL = 190  # grey level of haze
 
 
 @njit(cache=True, nogil=True)
-def _paint(picture, owner, cover, shift_x, shift_y, sprite, left, top, width, height, number, foot, strength, gain):  # type: ignore[no-untyped-def]
+def _paint(picture, owner, cover, shift_x, shift_y, sprite, left, top, width, height, number, foot, strength, clear):  # type: ignore[no-untyped-def]
     rows, cols = picture.shape[0], picture.shape[1]
     tall, wide = sprite.shape[0], sprite.shape[1]
     step_x, step_y = wide / width, tall / height
@@ -57,7 +58,8 @@ def _paint(picture, owner, cover, shift_x, shift_y, sprite, left, top, width, he
                 value = (
                     sprite[va, ua, c] * w00 + sprite[va, ub, c] * w01
                     + sprite[vb, ua, c] * w10 + sprite[vb, ub, c] * w11
-                ) * gain >> 24  # fmt: skip
+                ) >> 16  # fmt: skip
+                value = (value * clear + alpha * _VEIL * (256 - clear) // 255) >> 8
                 mixed = value + ((picture[y, x, c] * rest) >> 16)
                 picture[y, x, c] = min(mixed, 255)
             if number >= 0 and alpha >= _SOLID:
@@ -88,6 +90,7 @@ def paint(
     number: int,
     foot: float,
     strength: float = 1.0,
+    haze: float = 0.0,
 ) -> int:
     """Draws a sprite, scaled to a box at sub-pixel precision, into a picture; returns its solid pixels there.
 
@@ -95,13 +98,13 @@ def paint(
     least half solid; a negative number, as of shadows, leaves it alone. cover: rows of the foot of scenery that stands
     at a pixel, `shift` (x, y) pixels into it is the picture's corner: what stands nearer than `foot` hides the sprite.
     sprite (h', w', 4) uint8, colour times alpha; it is sampled bilinearly, so it should be at most twice the box's size.
-    box: left, top, width, height in pixels. strength: 1 for solid things, less for such that the ground shines through.
-    The count includes what is hidden.
+    box: left, top, width, height in pixels. strength: 1 for solid things, less for black ones through which the ground is
+    seen. haze: share of a grey veil over it. The count includes what is hidden.
     """
     left, top, width, height = box
-    scale, gain = strength * 65536.0 / 255.0, round(strength * 256)
+    scale, clear = strength * 65536.0 / 255.0, round((1 - haze) * 256)
     count: int = _paint(
-        picture, owner, cover, shift[0], shift[1], sprite, left, top, width, height, number, foot, scale, gain
+        picture, owner, cover, shift[0], shift[1], sprite, left, top, width, height, number, foot, scale, clear
     )
     return count
 
