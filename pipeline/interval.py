@@ -72,8 +72,10 @@ class Interval:
     ) -> tuple[list[Labelled], Objects]:
         """Labels the waiting frames, and gives this look's detections with their tracks."""
         waiting, self.waiting = self.waiting, []
-        frames = [self._look, *(w.frame for w in waiting), frame]
-        gap = Gap([*(w.motion for w in waiting), motion], frames, frame_index, (frame.width, frame.height))
+        size = frame.width, frame.height
+        pictures = [self._look, *(w.frame for w in waiting), frame]
+        frames = [f if f is not None and (f.width, f.height) == size else None for f in pictures]
+        gap = Gap([*(w.motion for w in waiting), motion], frames, frame_index, size)
         seen, count = self._usual
         price = self._price * max(seen / count, LEAST_USUAL)
         lattice = Lattice(self._keeper, self._middle, price, self._conf)

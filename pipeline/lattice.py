@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from everyframe.operators.boxes import Rows, match, share_inside
-from everyframe.operators.types import F32, I32, Bool, MotionField, Objects, Origin
+from everyframe.operators.types import F32, I32, U8, Bool, MotionField, Objects, Origin
 from everyframe.pipeline.lookahead import Paths, Strands, blend, both_ways, close, labels_of
 from everyframe.pipeline.middle import Middle, hull, is_whole
 from everyframe.pipeline.records import Frame
@@ -93,6 +93,7 @@ class Lattice:
         self._price = price
         self._conf = conf
         self.looks: dict[int, Origin] = {}
+        self._lumas: dict[int, U8] = {}
 
     def close(self, gap: Gap, before: TrackState, detections: Objects) -> tuple[Objects, list[Objects]]:
         """The second look's detections with their tracks, and the labels of the frames between. The keeper's tracks are
@@ -120,8 +121,14 @@ class Lattice:
     def _believe(self, gap: Gap, part: Part, strands: Strands) -> Beliefs | None:
         if self._price <= 0:
             return None
-        frames = gap.frames[part.low : part.high + 1]
-        return believe(strands, [None if f is None else f.luma() for f in frames], self._conf, gap.size)
+        lumas = [self._luma(gap, step) for step in range(part.low, part.high + 1)]
+        return believe(strands, lumas, self._conf, gap.size)
+
+    def _luma(self, gap: Gap, step: int) -> U8 | None:
+        frame = gap.frames[step]
+        if frame is not None and step not in self._lumas:
+            self._lumas[step] = frame.luma()
+        return self._lumas.get(step)
 
     def _look(self, gap: Gap, part: Part, strands: Strands, beliefs: Beliefs | None) -> Sight | None:
         """A look between, where one is worth it."""

@@ -106,18 +106,19 @@ def carry(boxes: F32, fields: Sequence[MotionField | None]) -> F32:
 
     A field of None (a frame that was not decoded) leaves the boxes where they are.
     """
-    path = [boxes]
-    for field in fields:
-        path.append(path[-1] if field is None else move(field, path[-1]))
-    return np.stack(path)
+    path = np.repeat(boxes[None], len(fields) + 1, axis=0)
+    for step, field in enumerate(fields):
+        path[step + 1] = path[step] if field is None or not len(boxes) else move(field, path[step])
+    return path
 
 
 def carry_back(boxes: F32, fields: Sequence[MotionField | None]) -> F32:
     """Boxes (n, 4) in the last field's frame carried back; returns (len(fields) + 1, n, 4), the earliest first."""
-    path = [boxes]
-    for field in reversed(fields):
-        path.append(path[-1] if field is None else move(field, path[-1], backwards=True))
-    return np.stack(path[::-1])
+    path = np.repeat(boxes[None], len(fields) + 1, axis=0)
+    for step in range(len(fields), 0, -1):
+        field = fields[step - 1]
+        path[step - 1] = path[step] if field is None or not len(boxes) else move(field, path[step], backwards=True)
+    return path
 
 
 def both_ways(

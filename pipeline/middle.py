@@ -19,11 +19,11 @@ Size = tuple[int, int]
 
 class Middle:
     """Looks at pictures between two looks. whole, part: run the detector on a frame, or on rectangles of it; part is None
-    where only the whole may be looked at. prices: what either costs."""
+    where only the whole may be looked at. prices: what either costs. detector: tells how large it sees a picture; None: as it is."""
 
     def __init__(
         self,
-        detector: Detector,
+        detector: Detector | None,
         whole: Callable[[Frame], Objects],
         part: Callable[[Frame, I32], Objects] | None = None,
         prices: Prices | None = None,

@@ -23,9 +23,10 @@ APART = 0.5
 """Overlap below which the two ways of an object don't meet: a box half way between them would fit neither."""
 SURE = 0.15
 """How far the chances of neighbouring steps count as independent, 0 to 1."""
-WEIGHTS = np.array([-0.019, 1.899, -1.962, -2.35, 1.558], np.float32)
+WEIGHTS = np.array([-0.122, 2.142, -1.976, -2.462, 1.271], np.float32)
 """Logistic regression of "the detector would still find it", on the training clips: constant, likeness, nearness of the score to
 the lowest reported, share of the way, score at the other look."""
+MOST_SHOWN = 16  # pictures that are compared; of longer gaps every other one, and so on
 UNSEEN = 0.7  # likeness where no picture is in memory
 
 Luma = U8 | None
@@ -125,25 +126,34 @@ def believe(strands: Strands, lumas: Sequence[Luma], conf: float, size: tuple[in
     return Beliefs((chance / chance.sum(0)).astype(np.float32), wrong.astype(np.float32), went | came, apart)
 
 
-def _odds(strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, backwards: bool) -> F32:
-    """(n - 1, len(rows)): log odds, at each step between, that the object is still what the look at the start of its way (the
-    end, backwards) found."""
+def known_of(strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, backwards: bool) -> F32:
+    """(n - 1, r, 5): of some strands at each step between, what `WEIGHTS` weigh, from the look at the start of the way on
+    (backwards: from that at the end)."""
     way = (strands.back[::-1] if backwards else strands.on)[:, rows]
     score, other = strands.start[rows], strands.end[rows]
     if backwards:
         score, other, lumas = other, score, lumas[::-1]
     n = strands.steps
-    share = np.broadcast_to(np.arange(1, n)[:, None] / n, (n - 1, len(rows)))
-    near = np.broadcast_to(np.exp((conf - score) / 0.05), share.shape)
-    x = np.stack([np.ones_like(share), _likeness(way, lumas), near, share, np.broadcast_to(other, share.shape)], -1)
-    out = (x @ WEIGHTS).astype(np.float32)
+    known = np.ones((n - 1, len(rows), len(WEIGHTS)), np.float32)
+    known[..., 1] = _likeness(way, lumas)
+    known[..., 2] = np.exp((conf - score) / 0.05)
+    known[..., 3] = np.arange(1, n)[:, None] / n
+    known[..., 4] = other
+    return known
+
+
+def _odds(strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, backwards: bool) -> F32:
+    """(n - 1, r): log odds, at each step between, that the object is still what the look at the start of its way (the end,
+    backwards) found."""
+    out: F32 = known_of(strands, rows, lumas, conf, backwards) @ WEIGHTS
     return out[::-1] if backwards else out
 
 
 def _likeness(way: F32, lumas: Sequence[Luma]) -> F32:
-    """(n - 1, k): of the boxes on their way (n + 1, k, 4) to the first of them; between pictures in memory, linear."""
+    """(n - 1, k): of the boxes on their way (n + 1, k, 4) to the first of them; between the pictures that are compared, linear."""
     n, k = len(way) - 1, way.shape[1]
     shown = [(i, luma) for i, luma in enumerate(lumas[:n]) if luma is not None]
+    shown = shown[:: -(-len(shown) // MOST_SHOWN)] if shown else shown
     if not k or not shown or shown[0][0] != 0:
         return np.full((n - 1, k), UNSEEN, np.float32)
     seen = np.stack([signatures(luma, way[i]) for i, luma in shown])

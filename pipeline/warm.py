@@ -12,13 +12,18 @@ from everyframe.operators.base import Detector, Prices
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import Objects, View
 from everyframe.pipeline.ladder import Ladder
+from everyframe.pipeline.lattice import Gap, Lattice
 from everyframe.pipeline.meter import Meter
+from everyframe.pipeline.middle import Middle
 from everyframe.pipeline.motion import add_spanning, field_from_vectors
+from everyframe.pipeline.records import Frame
 from everyframe.pipeline.scene import moving_scene
+from everyframe.pipeline.tracks import TrackKeeper
 from everyframe.policies.base import Mode, Observation, PacketFacts, Policy
 from everyframe.policies.registry import make_policy
 
 WIDTH, HEIGHT, FRAMES = 320, 240, 4
+LEAST_REPORTED = 0.45
 
 _VECTOR = np.dtype(
     [
@@ -41,7 +46,10 @@ def warm_up(policy: str, mode: Mode) -> None:
     field = field_from_vectors(vectors, 1.0, 0.0, 32, 32)
     field = add_spanning(field, vectors, 1.0, 0.0)
     Propagate().apply(View(32, 32, field), Objects.of([[4, 4, 28, 28], [0, 0, 16, 16]], [0.9, 0.5], [0, 0]))
-    warm_policy(make_policy(policy, mode))
+    made = make_policy(policy, mode)
+    warm_policy(made)
+    if made.traits.look_back > 0:
+        warm_looking_back()
 
 
 def warm_policy(policy: Policy) -> None:
@@ -60,6 +68,21 @@ def warm_policy(policy: Policy) -> None:
                 ages, tracks.class_id, math.nan,
             )
         )  # fmt: skip
+
+
+def warm_looking_back() -> None:
+    """Closes a gap in which all objects go."""
+    scene = [moving_scene(WIDTH, HEIGHT, index) for index in range(FRAMES + 2)]
+    frames = [
+        Frame(index, "P", False, None, view.picture, view.luma, WIDTH, HEIGHT)
+        for index, (view, _) in enumerate(scene)
+        if view.picture is not None and view.luma is not None
+    ]
+    gap = Gap([view.motion for view, _ in scene[1:]], frames, FRAMES + 1, (WIDTH, HEIGHT))
+    keeper = TrackKeeper(np.zeros(1, np.int32), LEAST_REPORTED)
+    keeper.look(scene[0][1], 0)
+    middle = Middle(None, lambda frame: Objects.empty(), lambda frame, crops: Objects.empty())
+    Lattice(keeper, middle, 0.01, LEAST_REPORTED).close(gap, keeper.state, Objects.empty())
 
 
 def warm_rungs(detector: Detector, rungs: Sequence[str]) -> None:

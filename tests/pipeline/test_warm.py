@@ -27,7 +27,7 @@ def kernels() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("policy", ["stride:10", "motion", "region:10"])
+@pytest.mark.parametrize("policy", ["stride:10", "motion", "region:10", "lattice:10"])
 def test_real_video_needs_no_further_kernel(data_dir: Path, policy: str) -> None:
     clip = data_dir / "walkway" / "walkway.mp4"
     warm_up(policy, "lookahead")
