@@ -25,7 +25,7 @@ SURE = 0.15
 """How far the chances of neighbouring steps count as independent, 0 to 1."""
 WEIGHTS = np.array([-0.122, 2.142, -1.976, -2.462, 1.271], np.float32)
 """Logistic regression of "the detector would still find it", on the training clips: constant, likeness, nearness of the score to
-the lowest reported, share of the way, score at the other look."""
+the lowest reported, share of the way, score at the other look. Fitted by `benchmarks/turning.py`."""
 MOST_SHOWN = 16  # pictures that are compared; of longer gaps every other one, and so on
 UNSEEN = 0.7  # likeness where no picture is in memory
 
