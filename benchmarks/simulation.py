@@ -39,6 +39,7 @@ def main() -> None:
     model, folder = common.model_of(options), tracing.folder_of(options.traces)
     paths = {name: tracing.trace_of(name, model, folder, options.limit) for name in names}
     tables = {name: tracing.clip_table(path) for name, path in paths.items()}
+    sizes = [(name, path.stat().st_size / len(tables[name]) / 1e3) for name, path in paths.items()]
     speed = [(mode, _steps_per_second(list(tables.values()), mode == "lookahead")) for mode in ("causal", "lookahead")]
     lines = []
     for name in names:
@@ -52,6 +53,7 @@ def main() -> None:
     text = [
         "Steps a second on one core, observation included: "
         + ", ".join(f"{mode} {value:,.0f}" for mode, value in speed) + f" ({STREAMS} streams, actions at random).",
+        "", "Traces, kB a frame: " + ", ".join(f"{name} {size:.1f}" for name, size in sizes) + ".",
         "", common.markdown(HEADS, [line for line, _ in lines]), "", _summary([figures for _, figures in lines]),
     ]  # fmt: skip
     common.publish("simulation", "\n".join(text), options.write)
