@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, nnls
 from scipy.stats import norm
-from synthetic_seen import CLASS, Seen, gather
+from synthetic_seen import CLASS, UNRECOGNISED, Seen, gather
 
 from everyframe.operators.boxes import area
 from everyframe.operators.detectors import NanoDetDetector, load_detector
@@ -51,10 +51,9 @@ def fit_level(seen: Seen) -> tuple[m.Level, float, float]:
         return float(-(each * weight).mean() + 0.002 * (p[4:] ** 2).sum())
 
     best = minimize(loss, np.zeros(4 + clips), method="BFGS").x
-    usual = float(np.median(best[4:]))
-    apart = np.sort(abs(best[4:] - usual))[:-1]  # one clip is of a kind that the detector hardly sees
-    camera = float(np.sqrt((apart**2).mean()))
-    return (float(best[0]) + usual, float(best[1]), float(best[2])), float(np.exp(best[3])), camera
+    offsets = best[4:][[name not in UNRECOGNISED for name in seen.names]]
+    level = float(best[0] + offsets.mean()), float(best[1]), float(best[2])
+    return level, float(np.exp(best[3])), float(offsets.std())
 
 
 def changes(seen: Seen, value: F64) -> F64:

@@ -25,6 +25,8 @@ UNLABELLED = {
     "person": ("walkway", "parking"),
     "vehicle": ("street", "freeway_ip", "crossing", "motorway_webcam", "parking"),
 }
+UNRECOGNISED = ("traffic_jitter_ip",)
+"""The detector hardly knows what it sees there: left out of the level that is usual."""
 CLASS = {"person": 0, "vehicle": 2}
 MATCH_IOU, DOUBLE_IOU = 0.4, 0.3
 
@@ -36,7 +38,7 @@ class Seen:
     clip, frame, identity, class_id (n,): class_id -1 where missed. size, visibility (n,): see `Kind`. value (n,): logit of
     the score, NaN where missed. error (n, 4): of the box. seconds, sizes (n,): since the row before. starts (n,): first
     row of an object, or after a gap. doubled (n,): score of a second box on it, 0 without.
-    ghosts: unmatched objects of each frame, by clip. rates: frames a second. scale: net pixels per pixel.
+    names: of the clips. ghosts: unmatched objects of each frame, by clip. rates: frames a second. scale: net pixels per pixel.
     """
 
     clip: NDArray[np.int64]
@@ -51,6 +53,7 @@ class Seen:
     starts: NDArray[np.bool_]
     doubled: F64
     double_error: F64
+    names: tuple[str, ...]
     ghosts: list[list[Objects]]
     rates: list[float]
     scale: list[float]
@@ -166,6 +169,6 @@ def gather(kind: str, detector: NanoDetDetector) -> Seen:
     seconds[starts], sizes[starts] = 0, 0
     return Seen(
         clip.astype(int), frame.astype(int), table[:, 3].astype(int), table[:, 4], table[:, 5], table[:, 6],
-        table[:, 7:11], seconds, sizes, starts, table[:, 13], table[:, 14:18], [part[1] for part in parts], rates,
+        table[:, 7:11], seconds, sizes, starts, table[:, 13], table[:, 14:18], tuple(names), [part[1] for part in parts], rates,
         [part[3] for part in parts],
     )  # fmt: skip
