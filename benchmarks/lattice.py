@@ -21,8 +21,8 @@ from everyframe.pipeline import evaluation
 from everyframe.pipeline.settings import LabelSettings
 
 BASE = "stride:10"
-POLICIES = (BASE, "lattice:18", "lattice:26")
-MORE = ("lattice:14", "stride:26", "motion")
+POLICIES = (BASE, "lattice:16", "lattice:26")
+MORE = ("lattice:18", "stride:26", "motion")
 CHIEF = "pets_s2l1_ip"
 TURNS = 2
 Rows = Sequence[Mapping[str, Any]]

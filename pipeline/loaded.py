@@ -22,8 +22,7 @@ class Detectors:
     def get(self, settings: LabelSettings, info: SourceInfo) -> Detector:
         """Raises DetectorError. Its lowest score is that of the settings, or lower: weak detections continue tracks."""
         detector = self._given or self._load(settings, info)
-        traits = make_policy(settings.policy, settings.mode).traits
-        rungs = (*traits.rungs, "region") if traits.look_back_rung == "region" else traits.rungs
+        rungs = make_policy(settings.policy, settings.mode).traits.rungs
         if (id(detector), rungs) not in self._warm:
             warm_rungs(detector, rungs)
             self._warm.add((id(detector), rungs))
