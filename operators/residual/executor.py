@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from everyframe.operators.residual import cells, kernel
 from everyframe.operators.residual.steps import Conv, Graph, Pool, Step, Sum, runs
-from everyframe.operators.types import F32, U8
+from everyframe.operators.types import F32, U8, Bool
 
 FAST = 10_000
 """Weights, in numbers, that stay in the fastest cache beside the inputs."""
@@ -116,6 +116,11 @@ class Executor:
     def features(self) -> list[F32]:
         """The neck's maps (rows, cols, 128), views as in `outputs`."""
         return [self._maps[name][1:-1, 1:-1] for name in self._graph.features]
+
+    def changed(self, name: str) -> Bool:
+        """The cells of a map (rows, cols) that changed in the last run. name: as in `graph`, stage1 to neck32."""
+        marked: Bool = self._marks[name][1:-1, 1:-1] != 0
+        return marked
 
     def _call(self, step: Step) -> Callable[[float], int]:
         if isinstance(step, Conv):

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from everyframe.operators.base import Prices
 from everyframe.operators.detectors import NanoDetDetector, load_detector
-from everyframe.operators.detectors.letterbox import fit, to_input
+from everyframe.operators.detectors.letterbox import fit, resize, to_input
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.residual.executor import TILE, Executor, Limits
 from everyframe.operators.residual.graph import graph_of
-from everyframe.operators.residual.operator import Residual, levels
+from everyframe.operators.residual.operator import LIMITS, Residual, levels
 from everyframe.operators.types import F32, NO_TRACK, U8, Objects, Origin, View
 from everyframe.pipeline import metrics
 from everyframe.pipeline.decoder import Decoder
@@ -125,6 +125,21 @@ def test_only_what_sees_the_change_is_computed(detector: NanoDetDetector) -> Non
     executor.load(picture, 0.0)
     executor.run(0.0)
     assert not any(executor.active[name] for name in whole)
+
+
+def test_thresholds_save_and_every_channel_counts(detector: NanoDetDetector, data_dir: Path) -> None:
+    graph = graph_of(detector.net)
+    assert all((step.weigh > 0).all() for step in (*graph.body, *graph.heads))
+    first, second = pictures(data_dir / CLIPS[0], 2)
+    done = {}
+    for limits in (EXACT, LIMITS):
+        rung = Residual(detector, Prices(), limits)
+        rung.apply(view(first), Objects.empty())
+        assert rung.executor is not None
+        rung.executor.load(resize(second, 320, 240), limits.tile)
+        rung.executor.run(limits.cell)
+        done[limits] = dict(rung.executor.active)
+    assert all(done[LIMITS][name] < done[EXACT][name] for name in done[EXACT])
 
 
 def test_slow_changes_do_not_creep_past(detector: NanoDetDetector) -> None:
