@@ -124,7 +124,7 @@ def _of_gap(
     for row in asked.tolist():
         went = strands.start[row] >= CONF
         rows = np.array([row])
-        known = turning.known_of(strands, rows, lumas, CONF, backwards=not went)[:, 0]
+        known = turning.known_of(strands, rows, lumas, CONF, clip.size[0], backwards=not went)[:, 0]
         way = (strands.on if went else strands.back[::-1])[1:n, row]
         boxes = left if went else left[::-1]
         there = np.array([(iou(way[s][None], boxes[s]) >= metrics.IOU).any() for s in range(n - 1)])

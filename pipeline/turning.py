@@ -99,8 +99,8 @@ def _spread(a: F64, b: F64, wrong: F64, low: Rows, high: Rows) -> F64:
 def believe(strands: Strands, lumas: Sequence[Luma], conf: float, size: tuple[int, int]) -> Beliefs | None:
     """None where both looks say the same of all.
 
-    lumas: n + 1, one for each step, both looks included; None where no picture is in memory. conf: the lowest score that is
-    reported. size: width and height, pixels.
+    lumas: n + 1, one for each step, both looks included; None where no picture is in memory; smaller ones
+    than the picture will do. conf: the lowest score that is reported. size: width and height, pixels.
     """
     n, k = strands.steps, len(strands)
     went = (strands.start >= conf) & (strands.end < conf)
@@ -118,45 +118,49 @@ def believe(strands: Strands, lumas: Sequence[Luma], conf: float, size: tuple[in
         return None
     odds = np.zeros((n - 1, k), np.float32)
     on, back = np.flatnonzero(some & ~came), np.flatnonzero(some & ~went)
-    odds[:, on] += _odds(strands, on, lumas, conf, False)
-    odds[:, back] -= _odds(strands, back, lumas, conf, True)
+    odds[:, on] += _odds(strands, on, lumas, conf, size[0], False)
+    odds[:, back] -= _odds(strands, back, lumas, conf, size[0], True)
     total = np.concatenate([np.zeros((1, k)), np.cumsum(SURE * odds, 0)])
     chance = np.exp(total - total.max(0))
     wrong = np.concatenate([np.zeros((1, k)), np.cumsum(differs, 0)])
     return Beliefs((chance / chance.sum(0)).astype(np.float32), wrong.astype(np.float32), went | came, apart)
 
 
-def known_of(strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, backwards: bool) -> F32:
+def known_of(
+    strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, width: int, backwards: bool
+) -> F32:
     """(n - 1, r, 5): of some strands at each step between, what `WEIGHTS` weigh, from the look at the start of the way on
-    (backwards: from that at the end)."""
+    (backwards: from that at the end). width: of the picture; lumas may be smaller."""
     way = (strands.back[::-1] if backwards else strands.on)[:, rows]
     score, other = strands.start[rows], strands.end[rows]
     if backwards:
         score, other, lumas = other, score, lumas[::-1]
     n = strands.steps
     known = np.ones((n - 1, len(rows), len(WEIGHTS)), np.float32)
-    known[..., 1] = _likeness(way, lumas)
+    known[..., 1] = _likeness(way, lumas, width)
     known[..., 2] = np.exp((conf - score) / 0.05)
     known[..., 3] = np.arange(1, n)[:, None] / n
     known[..., 4] = other
     return known
 
 
-def _odds(strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, backwards: bool) -> F32:
+def _odds(
+    strands: Strands, rows: Rows, lumas: Sequence[Luma], conf: float, width: int, backwards: bool
+) -> F32:
     """(n - 1, r): log odds, at each step between, that the object is still what the look at the start of its way (the end,
     backwards) found."""
-    out: F32 = known_of(strands, rows, lumas, conf, backwards) @ WEIGHTS
+    out: F32 = known_of(strands, rows, lumas, conf, width, backwards) @ WEIGHTS
     return out[::-1] if backwards else out
 
 
-def _likeness(way: F32, lumas: Sequence[Luma]) -> F32:
+def _likeness(way: F32, lumas: Sequence[Luma], width: int) -> F32:
     """(n - 1, k): of the boxes on their way (n + 1, k, 4) to the first of them; between the pictures that are compared, linear."""
     n, k = len(way) - 1, way.shape[1]
     shown = [(i, luma) for i, luma in enumerate(lumas[:n]) if luma is not None]
     shown = shown[:: -(-len(shown) // MOST_SHOWN)] if shown else shown
     if not k or not shown or shown[0][0] != 0:
         return np.full((n - 1, k), UNSEEN, np.float32)
-    seen = np.stack([signatures(luma, way[i]) for i, luma in shown])
+    seen = np.stack([signatures(luma, way[i] * np.float32(luma.shape[1] / width)) for i, luma in shown])
     first = np.broadcast_to(seen[0], seen.shape)
     like = likeness(first.reshape(-1, seen.shape[2]), seen.reshape(-1, seen.shape[2])).reshape(seen.shape[:2])
     steps, known = np.arange(1, n), [i for i, _ in shown]

@@ -83,6 +83,13 @@ def test_pictures_tell_when_it_went_and_when_it_came(last):
     assert went.errors() < blind.errors() and 5 <= blind.turns().until[0] <= 15
 
 
+def test_small_pictures_tell_it_too():
+    whole = [luma(step <= 8).reshape(HEIGHT // 4, 4, WIDTH // 4, 4) for step in range(21)]
+    small = [picture.mean((1, 3)).astype(np.uint8) for picture in whole]
+    went = believe(strands_of(seen(HERE), seen(), 20), small, 0.45, SIZE)
+    assert went is not None and abs(went.turns().until[0] - 8) <= 3
+
+
 def test_between_pictures_in_memory_it_goes_on():
     shown = [luma(step <= 10) if step % 3 == 0 else None for step in range(21)]
     went = believe(strands_of(seen(HERE), seen(), 20), shown, 0.45, SIZE)
