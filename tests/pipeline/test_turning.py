@@ -31,7 +31,7 @@ def strands_of(first: Objects, last: Objects, steps: int) -> Strands:
 def luma(shows: bool) -> np.ndarray:
     """A grey picture in which something stands at HERE, or nothing."""
     out = np.full((HEIGHT, WIDTH), 128, np.uint8)
-    out[:, ::2] = 120
+    out[:, np.arange(WIDTH) % 16 < 8] = 100
     if shows:
         out[40:80, 40:80], out[80:120, 40:60] = 30, 220
     return out
