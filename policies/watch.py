@@ -13,13 +13,12 @@ from everyframe.policies.features import (
     TRACKS,
     PacketWatch,
     Since,
-    TrackPart,
     alarm_after,
-    frame_part,
     price_values,
     stray_excess,
 )
 from everyframe.policies.motion import Normal
+from everyframe.policies.moving import TrackPart, frame_part
 
 _AT = {name: i for i, name in enumerate(TRACKS)}
 _SUMMED = ("alarm", "travelled", "anew_since")

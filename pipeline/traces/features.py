@@ -14,14 +14,12 @@ from everyframe.pipeline.tracks import TrackState
 from everyframe.policies.features import (
     FRAME,
     TRACKS,
-    Active,
     PacketWatch,
-    TrackPart,
     alarm_after,
-    frame_part,
     stray_excess,
 )
 from everyframe.policies.motion import Normal
+from everyframe.policies.moving import Active, TrackPart, frame_part
 
 F16 = NDArray[np.float16]
 MOST_SUM = 8.0
