@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from everyframe.operators.types import U8
+from everyframe.operators.types import F32, U8
 from everyframe.pipeline.synthetic.camera import Camera, Generator
 from everyframe.pipeline.synthetic.paint import I16, NOBODY, paint, seen
 from everyframe.pipeline.synthetic.scenery import MARGIN, Scenery
@@ -142,13 +142,13 @@ class Wind:
         rng = camera.rng(6)
         self._plants = [(part, *self._plan(rng, scenery.background[part])) for part in scenery.plants]
 
-    def _plan(self, rng: Generator, part: U8) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        """Where each pixel of a plant is, by how much it moves along, and how often a second."""
+    def _plan(self, rng: Generator, part: U8) -> tuple[F32, F32, F32, F32, float]:
+        """Row and column of each pixel of a plant, its phase, by how much it moves, and how often a second."""
         rows, cols = part.shape[:2]
         y, x = np.mgrid[:rows, :cols].astype(np.float32)
         phase = x / cols * np.float32(rng.uniform(2, 8)) + y / rows * np.float32(rng.uniform(2, 8))
         bend = np.sin(np.pi * (x + 0.5) / cols) * np.sin(np.pi * np.minimum((y + 0.5) / rows, 0.5))
-        return phase, bend.astype(np.float32) * np.float32(self._sway), float(rng.uniform(0.3, 1.6))
+        return y, x, phase, bend.astype(np.float32) * np.float32(self._sway), float(rng.uniform(0.3, 1.6))
 
     def blow(self, t: float) -> U8:
         """The background at a time in seconds; not to be written to."""
@@ -156,10 +156,8 @@ class Wind:
             return self._scenery.background
         out = self._scenery.background.copy()
         gust = 0.55 + 0.45 * np.sin(t * 0.4) * np.sin(t * 0.13 + 1)
-        for part, phase, bend, often in self._plants:
+        for part, y, x, phase, bend, often in self._plants:
             still = self._scenery.background[part]
-            rows, cols = still.shape[:2]
-            y, x = np.mgrid[:rows, :cols].astype(np.float32)
             moved = bend * np.sin(phase + np.float32(2 * np.pi * often * t)) * np.float32(gust)
             out[part] = cv2.remap(
                 still, x + moved, y + moved * np.float32(0.4), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
