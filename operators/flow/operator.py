@@ -25,10 +25,10 @@ from everyframe.operators.flow.weights import Weights, load_weights
 from everyframe.operators.flow.windows import choose, inner
 from everyframe.operators.types import U8, Objects, Origin, View
 
-SHARE = 0.25
+SHARE = 0.24
 """What rectangles may cost for each frame, in shares of the whole net; what the rung does beside comes on top."""
 MOST_SAVED = 4.4  # frames whose share may be saved up for a large rectangle, or the whole
-WORTH = 0.2
+WORTH = 0.3
 """Wrong labels that a rectangle must be expected to mend, for each whole net that it costs. Chosen on training clips."""
 
 

@@ -28,7 +28,8 @@ def settle(tracks: Objects, found: Objects, rect: Rect, box: Letterbox, groups: 
     whole = inside(box.to_input(found.xyxy), rect, grid, MARGIN / 2)
     same = groups[tracks.class_id][:, None] == groups[found.class_id][None, :]
     overlap = np.where(same, iou(tracks.xyxy, found.xyxy), 0).astype(np.float32)
-    mine = overlap[looked].max(0, initial=0) >= MINE
+    # what reaches far beyond the rectangle comes from old features there
+    mine = inside(box.to_input(found.xyxy), rect, grid, -MARGIN) & (overlap[looked].max(0, initial=0) >= MINE)
     parts = (np.where(same, _share_within(found.xyxy, tracks.xyxy), 0)[~looked].max(0, initial=0) >= PART) | (
         overlap[~looked].max(0, initial=0) >= SAME
     )
