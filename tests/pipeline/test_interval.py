@@ -6,9 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from everyframe.operators.region.crops import uncut
-from everyframe.operators.types import MotionField, Objects, Origin
+from everyframe.operators.types import NO_TRACK, MotionField, Objects, Origin
 from everyframe.pipeline import interval as module
 from everyframe.pipeline.interval import Interval
 from everyframe.pipeline.middle import Middle
@@ -183,3 +186,28 @@ def test_a_picture_is_looked_at_once():
     scene = Scene(lambda i: seen(*(box for k, box in enumerate(boxes) if i >= 3 * k + 3)), price=0.05, parts=True)
     scene.run(40)
     assert len(scene.asked) > 3 and len(set(scene.asked)) == len(scene.asked)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_whatever_comes_and_goes_each_frame_is_labelled_once(data):
+    last = data.draw(st.integers(1, 24))
+    places = data.draw(st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 620)), max_size=5, unique=True))
+    scores = data.draw(hnp.arrays(np.float32, (last + 1, len(places)), elements=st.sampled_from([0, 0.3, 0.5, 0.9])))
+    decoded = data.draw(hnp.arrays(np.bool_, last))
+
+    def truth(i):
+        there = np.flatnonzero(scores[i])
+        boxes = np.reshape([[x, y, x + 60, y + 90] for x, y in places], (-1, 4))
+        return Objects.of(boxes[there], scores[i][there], np.zeros(len(there)))
+
+    scene = Scene(truth, price=data.draw(st.sampled_from([0.0, 0.1, 1.0])), parts=data.draw(st.booleans()))
+    labelled, found = scene.run(last, [STILL if d else None for d in decoded])
+    assert [r.frame_index for r, _ in labelled] == list(range(1, last))
+    assert np.array_equal(found.xyxy, truth(last).xyxy) and np.array_equal(found.score, truth(last).score)
+    for r, objects in labelled:
+        ids = objects.track_id[objects.track_id != NO_TRACK]
+        assert len(set(ids.tolist())) == len(ids) and np.isfinite(objects.xyxy).all()
+        assert (r.reason == "looked back") == (r.frame_index in scene.asked)
+    state = scene.keeper.state.objects.track_id.tolist()
+    assert len(set(state)) == len(state)
