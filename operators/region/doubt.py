@@ -22,8 +22,8 @@ REPORTED = 0.42  # a track that is right with less chance is not reported: it wo
 ALIKE, BACK, GONE, BACK_AFTER = 0.7, 0.5, 0.1, 8.0  # of `_back`: likeness, two chances, frames
 EXPLAINS = 0.4
 FLOOR = 0.45  # scores near the usual threshold flicker
-WEIGHTS = np.array([-1.342, 0.666, -0.112, 0.648, 2.712, 0.69, 0.092], np.float32)
-"""Logistic regression of "no longer what the detector would find", on the training clips: constant, ln age, ln of the
+WEIGHTS = np.array([-2.172, 0.68, -0.486, 0.537, 4.038, 1.278, 0.18], np.float32)
+"""Logistic regression of "no longer what the detector would find", by benchmarks/region_fit.py: constant, ln age, ln of the
 path (in sizes of the box), ln of unlikeness, nearness of the score to the threshold, at the border, ln age x ln path."""
 
 
@@ -68,6 +68,7 @@ class Doubt:
     def __init__(self) -> None:
         self._memory = Memory.blank(0)
         self._all_due = False
+        self.signs = np.zeros((0, len(WEIGHTS)), np.float32)
         self.wrong = np.zeros(0, np.float32)
         self.worth = np.zeros(0, np.float32)
         self.fresh = np.zeros(0, np.bool_)
@@ -90,7 +91,9 @@ class Doubt:
         m.age = np.minimum(m.age + steps, OLDEST).astype(np.float32)
         edge = np.minimum(tracks.xyxy[:, :2].min(1), (np.array([width, height]) - tracks.xyxy[:, 2:]).min(1)) <= EDGE_PX
         alike = likeness(m.signature, now)
-        self.wrong = np.where(m.score > 0, _wrong(m, alike, edge), _back(m, alike))
+        self.signs = _signs(m, alike, edge)
+        wrong = 1 / (1 + np.exp(-(self.signs @ WEIGHTS)))
+        self.wrong = np.where(m.score > 0, wrong, _back(m, alike)).astype(np.float32)
         m.lost = (m.lost + self.wrong * steps).astype(np.float32)
         counts = (m.score >= FLOOR) | (m.score == 0)
         self.worth = np.where(counts, np.maximum(m.age * self.wrong - m.lost, 0), 0).astype(np.float32)
@@ -130,13 +133,12 @@ def _back(m: Memory, alike: F32) -> F32:
     return out.astype(np.float32)
 
 
-def _wrong(m: Memory, alike: F32, edge: Bool) -> F32:
+def _signs(m: Memory, alike: F32, edge: Bool) -> F32:
+    """(n, 7): what the regression weighs."""
     age, path = np.log(np.maximum(m.age, 1)), np.log(m.path + 0.02)
-    x = np.stack((
+    return np.stack((
         np.ones(len(age)), age, path, np.log(1 - np.minimum(alike, 0.995)), np.exp((FLOOR - m.score) / 0.05),
         edge, age * path,
-    ), 1)  # fmt: skip
-    out: F32 = (1 / (1 + np.exp(-(x @ WEIGHTS)))).astype(np.float32)
-    return out
+    ), 1).astype(np.float32)  # fmt: skip
 
 

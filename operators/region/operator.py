@@ -23,7 +23,7 @@ from everyframe.operators.region.plan import Need, plan
 from everyframe.operators.region.sizes import Bill, to_source
 from everyframe.operators.types import F32, I32, U8, Bool, Objects, Origin, View
 
-PRICE = 1.0
+PRICE = 0.75
 """Objects right for one frame, in shares of those usual for the stream, that a look at the whole must bring."""
 LASTING = 4.0  # frames for which a found object would have been missed
 UNSEEN, UNSEEN_FRAMES = 0.002, 100.0  # of the usual objects, how many come in one frame without a sign: the first guess
@@ -39,7 +39,7 @@ class Region:
     have the score 0, and are reported again if they do. What is kept is bounded by the tracks and a grid of cells.
 
     crops (k, 4) int32, news, doubts (n,): what the last `apply` looked at, in pixels of the picture; the unexplained
-    changes that it saw; how likely each of its tracks was wrong.
+    changes that it saw; how likely each of its tracks was wrong. news_signs, doubt_signs (n, 7): what those were told by.
     """
 
     name = "region"
@@ -65,6 +65,8 @@ class Region:
         self.crops: I32 = np.zeros((0, 4), np.int32)
         self.news = Changes.none()
         self.doubts: F32 = np.zeros(0, np.float32)
+        self.news_signs: F32 = np.zeros((0, 7), np.float32)
+        self.doubt_signs: F32 = self.news_signs
 
     def follow(self, view: View) -> None:
         self._steps += 1
@@ -82,11 +84,8 @@ class Region:
         """Objects carried (with track_id), and those found in this look (NO_TRACK)."""
         if view.motion is None or view.picture is None:
             raise ValueError("region needs the motion and the pixels of a decoded frame")
-        luma = _luma(view)
+        self.weigh(view, objects)
         whole, bill = self._layout(view)
-        self._follow(view, luma, objects)
-        if self._was_whole:
-            self._learn_unseen(objects)
         rects = self._plan(objects, whole, bill)
         self.crops = to_source(rects, whole)
         scores = self._doubt.scores()
@@ -96,6 +95,15 @@ class Region:
         if (rects[0] == (0, 0, *whole.outer)).all():
             return self._whole(view)
         return self._part(view, replace(objects, score=scores).with_origin(Origin.PROPAGATED))
+
+    def weigh(self, view: View, objects: Objects) -> None:
+        """Brings `news` and `doubts` up to date, the first thing that `apply` does."""
+        self._follow(view, _luma(view), objects)
+        if self._was_whole:
+            self._learn_unseen(objects)
+        assert self._evidence is not None
+        self.news, self.news_signs = self._evidence.changes, self._evidence.signs[: len(self._evidence.changes.xyxy)]
+        self.doubts, self.doubt_signs = self._doubt.wrong, self._doubt.signs
 
     def _layout(self, view: View) -> tuple[Letterbox, Bill]:
         if self._lay is None:
@@ -124,8 +132,7 @@ class Region:
 
     def _plan(self, objects: Objects, whole: Letterbox, bill: Bill) -> I32:
         """Rectangles to look at, net pixels; the whole input for the whole."""
-        changes = self.news = self._evidence.changes if self._evidence is not None else Changes.none()
-        self.doubts = self._doubt.wrong
+        changes = self.news
         scale = PRICE * max(self._usual, LEAST_USUAL)
         worth = np.concatenate((self._doubt.worth, LASTING * changes.chance)) / scale
         came, frames = self._unseen
