@@ -114,18 +114,23 @@ def _at_own(clips: Sequence[Played]) -> str:
     heads = ("clip", "policy", "F1", "cost", "best stride", "optimum", "regret", "looks", "decoded")
     rows = []
     regrets: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     for p in clips:
         for point in p.others:
             best, least = cost_at(p.strides, point.f1), cost_at(p.optimum, point.f1)
             left = regret(point.cost, best, least) if math.isfinite(best) else float("nan")
             regrets.setdefault(point.name, []).append(left)
+            ratios.setdefault(point.name, []).append(point.cost / best)
             rows.append([
                 p.name, point.name, number(point.f1), number(point.cost, ".4f"), number(best, ".4f"),
                 number(least, ".4f"), number(None if math.isnan(left) else left, ".0%"), str(point.looks),
                 number(point.decoded, ".0%"),
             ])  # fmt: skip
-    means = "; ".join(f"{name} {np.nanmean(values):.0%}" for name, values in regrets.items())
-    return common.markdown(heads, rows) + f"\n\nMean regret (0 %: the optimum, 100 %: the best stride): {means}."
+    means = "; ".join(
+        f"{name} {np.nanmedian(values):.0%}, cost {np.mean(ratios[name]):.2f} of the stride's in the mean"
+        for name, values in regrets.items()
+    )
+    return common.markdown(heads, rows) + f"\n\nMedian regret (0 %: the optimum, 100 %: the best stride): {means}."
 
 
 def draw(played: Sequence[Played], path: Path) -> None:
