@@ -85,7 +85,10 @@ class Executor:
         return sum(array.nbytes for array in kept)
 
     def load(self, picture: U8, limit: float) -> float:
-        """Takes over what changed of a picture (inner height, inner width, 3) uint8; share of tiles that did."""
+        """Takes over what changed of a picture (inner height, inner width, 3) uint8; share of tiles that did.
+
+        limit: as `Limits.tile`; a negative one takes over everything.
+        """
         self._all_marks[:] = 0
         taken = cells.load_tiles(
             picture, TILE, limit, self._table, self._picture, self._sums, self._changes, self._maps["input"],
@@ -94,17 +97,16 @@ class Executor:
         return float(taken) / self.tiles.size
 
     def run(self, limit: float, heads: bool = True) -> None:
-        """Brings all maps up to date after `load`. limit: as `Limits.cell`; heads: with those of the heads."""
+        """Brings all maps up to date after `load`. limit: as `Limits.cell`; heads: with those of the heads.
+
+        What the heads give out is no input of anything: there nothing is cut off.
+        """
         for step in self._steps if heads else self._graph.body:
             self.active[step.name] = self._calls[step.name](0.0 if step.name in self._graph.outputs else limit * limit)
 
     def run_whole(self, picture: U8, heads: bool = True) -> None:
         """The net on all of a picture, as if nothing were known."""
-        self._all_marks[:] = 0
-        cells.load_tiles(
-            picture, TILE, -1.0, self._table, self._picture, self._sums, self._changes, self._maps["input"],
-            self._marks["input"], self.tiles,
-        )  # fmt: skip
+        self.load(picture, -1.0)
         self._marks["input"][1:-1, 1:-1] = 1
         for step in self._steps if heads else self._graph.body:
             self.active[step.name] = self._calls[step.name](-1.0)

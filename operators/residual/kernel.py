@@ -18,7 +18,16 @@ from numba.extending import intrinsic
 
 ir: Any = llvmlite.ir
 cgutils: Any = numba.core.cgutils
-_FEATURES: dict[str, bool] = dict(llvmlite.binding.get_host_cpu_features())
+
+
+def _features() -> dict[str, bool]:
+    try:
+        return dict(llvmlite.binding.get_host_cpu_features())
+    except RuntimeError:  # LLVM can't tell on this machine
+        return {}
+
+
+_FEATURES = _features()
 LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
 """float32 in one vector register."""
 

@@ -112,6 +112,15 @@ def load_like(detector: NanoDetDetector, imgsz: int) -> NanoDetDetector:
     return NanoDetDetector(detector._runtime, detector.net, detector.model, detector.digest, imgsz, 0.2)
 
 
+def test_features_are_those_of_the_detector(detector: NanoDetDetector) -> None:
+    picture = noise(320, 192)
+    executor = executor_for(detector, 320, 192)
+    executor.run_whole(picture, heads=False)
+    expected = detector.features(detector.prepare(picture))
+    for ours, theirs in zip(executor.features(), expected, strict=True):
+        assert np.abs(ours - theirs[0].permute(1, 2, 0).numpy()).max() < 1e-4
+
+
 def test_only_what_sees_the_change_is_computed(detector: NanoDetDetector) -> None:
     executor = executor_for(detector, 320, 320)
     picture = noise(320, 320)
