@@ -67,7 +67,7 @@ class Residual:
 
     @property
     def nbytes(self) -> int:
-        """Bytes kept for the stream: 160 for each pixel of the net's input."""
+        """Bytes kept for the stream: 170 for each pixel of the net's input."""
         return 0 if self.executor is None else self.executor.nbytes
 
     def apply(self, view: View, objects: Objects) -> Objects:
