@@ -208,12 +208,17 @@ def fit_ghosts(seen: Seen, groups: NDArray[np.int32]) -> tuple[m.Ghosts, m.Ghost
                 continue
             lives.append([clip, is_strong, life, mine.mean(), around, steps, size[ids == name].mean()])
     table = np.array(lives)
-    seconds = {clip: len(frames) / seen.rates[clip] for clip, frames in enumerate(seen.ghosts) if frames}
+    seconds = {
+        clip: ((seen.clip == clip).sum() + m.EMPTY * len(frames)) / seen.rates[clip]
+        for clip, frames in enumerate(seen.ghosts)
+        if frames
+    }
     weak, strong = (_ghosts(table[table[:, 1] == kind], seconds) for kind in (0.0, 1.0))
     return weak, strong
 
 
 def _ghosts(lives: F64, seconds: dict[int, float]) -> m.Ghosts:
+    """seconds: times true objects, of each clip."""
     rates = np.log([((lives[:, 0] == clip).sum() + 0.5) / long for clip, long in seconds.items()])
     weight = lives[:, 2]  # what is seen in a frame
     mean = float(np.average(lives[:, 3], weights=weight))

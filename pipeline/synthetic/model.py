@@ -21,6 +21,8 @@ LEAST = 0.2
 """The detector gives out no score below."""
 NET_SIDE = 640.0
 """Longer side, in pixels, of what the net sees: sizes are measured there."""
+EMPTY = 0.1
+"""False objects of an empty scene, as if there were so many true ones."""
 USUAL_SIZE = 40.0
 _RESTLESS = 0.005
 ENOUGH = 56.0
@@ -42,7 +44,8 @@ class Wander:
 
 @dataclass(frozen=True, slots=True)
 class Ghosts:
-    """False objects, each in its place. a_second: how many appear in the usual camera; camera: how cameras differ in that
+    """False objects, each in its place. a_second: how many appear in the usual camera for each true
+    object (`EMPTY` more than there are); camera: how cameras differ in that
     (standard deviation of the logarithm). seconds: for which they last in the mean. level, spread: of the logit of the
     score, wander, memory_s: how that changes, as in
     `Kind`. size, size_spread: log2 of the size over `USUAL_SIZE`."""

@@ -17,6 +17,7 @@ from everyframe.operators.boxes import centre_size, clip
 from everyframe.operators.detectors.decode import IOU, suppress
 from everyframe.operators.types import F32, Bool, Objects
 from everyframe.pipeline.synthetic.model import (
+    EMPTY,
     F64,
     LEAST,
     NET_SIDE,
@@ -60,7 +61,9 @@ def stand_in(truth: SceneTruth, seed: int | Sequence[int], model: DetectorModel 
         is_vehicle = kind is model.vehicle
         if rows.any() or (not is_vehicle and not len(rows)):
             parts += _objects(own, truth, kind, np.flatnonzero(rows), model if is_vehicle else None)
-            parts += [_ghosts(own, truth, kind, ghosts, CAR if is_vehicle else PERSON) for ghosts in (kind.weak, kind.strong)]
+            true = np.bincount(truth.frame[rows], minlength=truth.frames)
+            for ghosts in (kind.weak, kind.strong):
+                parts.append(_ghosts(own, truth, kind, ghosts, CAR if is_vehicle else PERSON, true))
     frame, xyxy, value, class_id = (np.concatenate(column) for column in zip(*parts, strict=True))
     given = value >= logit(LEAST)
     xyxy = clip(xyxy, truth.width, truth.height)
@@ -152,14 +155,15 @@ def _doubles(
 
 
 def _ghosts(
-    rng: Generator, truth: SceneTruth, kind: Kind, ghosts: Ghosts, class_id: int
+    rng: Generator, truth: SceneTruth, kind: Kind, ghosts: Ghosts, class_id: int, true: Ints
 ) -> tuple[Ints, F32, F64, Ints]:
-    """False objects: each stays where it is for as long as it lasts."""
-    ahead = 4 * ghosts.seconds
+    """False objects: each stays where it is for as long as it lasts. true (frames,): number of true objects."""
+    ahead = round(4 * ghosts.seconds * truth.rate)
     rate = ghosts.a_second * float(np.exp(ghosts.camera * np.clip(rng.standard_normal(), -_MOST, _MOST)))
-    count = int(rng.poisson(rate * (truth.frames / truth.rate + ahead)))
-    born = rng.uniform(-ahead * truth.rate, truth.frames, count)
-    first = np.floor(born).astype(np.int64)
+    crowd = np.concatenate([np.repeat(true[:1], ahead), true]) + EMPTY
+    births = rng.poisson(rate * crowd / truth.rate)
+    first = np.repeat(np.arange(len(crowd)) - (len(crowd) - truth.frames), births)
+    count = len(first)
     each = 1 + np.floor(rng.exponential(ghosts.seconds * truth.rate, count)).astype(np.int64)
     ghost = np.repeat(np.arange(count), each)
     starts = np.ones(len(ghost), np.bool_)
