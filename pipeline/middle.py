@@ -32,14 +32,11 @@ class Middle:
         self._detector = detector
         self._part = part
         self._prices = prices or Prices()
-        self._bills: dict[Size, tuple[Letterbox, Bill]] = {}
+        self._bills: dict[Size, tuple[Letterbox, Bill, float]] = {}
 
     def least(self, size: Size) -> float:
         """Price of the cheapest look at pictures of a size, in looks at the whole."""
-        if self._part is None:
-            return 1.0
-        box, bill = self._bill(size)
-        return bill.smallest(box)
+        return 1.0 if self._part is None else self._bill(size)[2]
 
     def plan(self, boxes: F32, worth: F32, size: Size) -> I32:
         """Rectangles (k, 4) int32 pixels whose worth most exceeds their cost: none, a few, or the whole picture.
@@ -49,7 +46,9 @@ class Middle:
         everything = np.array([[0, 0, *size]], np.int32)
         if self._part is None:
             return everything if worth.sum() > 1 else everything[:0]
-        box, bill = self._bill(size)
+        box, bill, least = self._bill(size)
+        if worth.sum() <= least:
+            return everything[:0]
         rects = plan(Need(box.to_input(boxes), worth), box, bill, float(worth.sum()))
         if len(rects) and (rects[0] == (0, 0, *box.outer)).all():
             return everything
@@ -68,10 +67,11 @@ class Middle:
         net = net_size(self._detector, *size)
         return well_inside(boxes, crops, *size, net), uncut(boxes, crops, *size, net)
 
-    def _bill(self, size: Size) -> tuple[Letterbox, Bill]:
+    def _bill(self, size: Size) -> tuple[Letterbox, Bill, float]:
         if size not in self._bills:
             box = fit(*size, net_size(self._detector, *size))
-            self._bills[size] = box, Bill.of(self._prices, box)
+            bill = Bill.of(self._prices, box)
+            self._bills[size] = box, bill, bill.smallest(box)
         return self._bills[size]
 
 
