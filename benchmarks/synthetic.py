@@ -106,7 +106,9 @@ def _pushed(builder: FieldBuilder, slots: list[Slot]) -> list[FieldSlot]:
     return [out for slot in slots for out in builder.push(slot)]
 
 
-def run(video: Path, policy: str, mode: Mode, known: Dense, detector: NanoDetDetector, limit: int | None) -> tuple[float, float]:
+def run(
+    video: Path, policy: str, mode: Mode, known: Dense, detector: NanoDetDetector, limit: int | None
+) -> tuple[float, float]:
     """Pooled F1 of a policy against known detections, and its share of looks."""
     settings = LabelSettings(policy=policy, mode=mode, classes=TRAFFIC, conf=metrics.SCORE, limit=limit)
     found: list[Objects] = []
@@ -121,10 +123,14 @@ def run(video: Path, policy: str, mode: Mode, known: Dense, detector: NanoDetDet
     classes = np.array([detector.names.index(name) for name in TRAFFIC], np.int32)
     groups = metrics.group_table(detector.supercategory)
     shown = [metrics.select(objects, classes) for objects in known.frames[: len(found)]]
-    return metrics.agree([metrics.select(o, classes) for o in found], shown, groups).f1, looks / max(1, len(found))
+    return metrics.agree([metrics.select(o, classes) for o in found], shown, groups).f1, looks / max(
+        1, len(found)
+    )
 
 
-def measure(video: Path, known: list[Objects] | None, detector: NanoDetDetector, limit: int | None) -> Measures:
+def measure(
+    video: Path, known: list[Objects] | None, detector: NanoDetDetector, limit: int | None
+) -> Measures:
     """known: detections of a synthetic clip, None for a real one."""
     seen, keys = decode(video, limit)
     if known is None:
@@ -183,7 +189,9 @@ def main() -> None:
     real, drawn = [], []
     for name in TRAIN:
         key = ("clip", name, options.limit)
-        row = store.get(key, lambda name=name: asdict(measure(CLIPS[name].path, None, detector, options.limit)))
+        row = store.get(
+            key, lambda name=name: asdict(measure(CLIPS[name].path, None, detector, options.limit))
+        )
         real.append(Measures(**row))
         if options.each:
             common.tell(f"{name}: {_short(real[-1])}")
@@ -191,7 +199,12 @@ def main() -> None:
         order = Order(options.cameras, options.seconds, options.seed)
         for number, video in enumerate(make_cameras(order, Path(folder))):
             key = ("camera", options.seed, number, options.seconds, options.limit)
-            row = store.get(key, lambda video=video: asdict(measure(video, synthetic_detections(video), detector, options.limit)))
+            row = store.get(
+                key,
+                lambda video=video: asdict(
+                    measure(video, synthetic_detections(video), detector, options.limit)
+                ),
+            )
             drawn.append(Measures(**row))
             if options.each:
                 common.tell(f"{video.stem}: {_short(drawn[-1])}")

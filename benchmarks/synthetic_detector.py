@@ -130,7 +130,9 @@ def _offset(seen: Seen, level: m.Level, spread: float, clip: int) -> float:
 def fit_jitter(seen: Seen, memory_s: float, memory_sizes: float) -> tuple[list[float], list[float], m.Wander]:
     """Standard deviations at the usual size, pixels to add, and how the errors wander, from their variogram."""
     error = seen.error.copy()
-    error[(np.abs(error).max(1) > 0.4) | (seen.visibility < 0.9)] = np.nan  # merged, or partly hidden: not jitter
+    error[(np.abs(error).max(1) > 0.4) | (seen.visibility < 0.9)] = (
+        np.nan
+    )  # merged, or partly hidden: not jitter
     for clip in np.unique(seen.clip[~np.isnan(error[:, 0])]):
         error[seen.clip == clip] -= np.nanmean(error[seen.clip == clip], 0)  # the annotators' habit
     known = ~np.isnan(error[:, 0])
@@ -169,7 +171,12 @@ def fit_doubles(seen: Seen, memory: tuple[float, float]) -> dict[str, Any]:
     level = FLOOR - spread * float(low)
     how, *_ = _settled(seen, value, np.full(len(value), level), spread, memory)
     shift = np.sqrt([robust(side[~np.isnan(side)]) for side in seen.double_error.T])
-    return {"double_level": level, "double_spread": spread, "double_shift": _four(shift.tolist()), "double": how}
+    return {
+        "double_level": level,
+        "double_spread": spread,
+        "double_shift": _four(shift.tolist()),
+        "double": how,
+    }
 
 
 def robust(values: F64) -> float:
@@ -194,7 +201,9 @@ def _shares(inner: float, step: float, whole: float) -> m.Wander:
 
 def fit_ghosts(seen: Seen, groups: NDArray[np.int32]) -> tuple[m.Ghosts, m.Ghosts]:
     """False objects, linked over frames: weak ones and such that pass the threshold at least once."""
-    lives: list[list[float]] = []  # clip, is strong, seconds, mean logit, variance around it, of half its steps, log2 size
+    lives: list[
+        list[float]
+    ] = []  # clip, is strong, seconds, mean logit, variance around it, of half its steps, log2 size
     for clip, frames in enumerate(seen.ghosts):
         ids = np.concatenate(metrics.link(frames, groups)) if frames else np.zeros(0, np.int64)
         whole = Objects.concat(frames)
@@ -202,7 +211,11 @@ def fit_ghosts(seen: Seen, groups: NDArray[np.int32]) -> tuple[m.Ghosts, m.Ghost
         size = np.log2(np.sqrt(area(whole.xyxy)) * seen.scale[clip] / m.USUAL_SIZE)
         for name in np.unique(ids):
             mine = value[ids == name]
-            around, steps = (robust(mine - mine.mean()), robust(np.diff(mine)) / 2) if len(mine) >= 5 else (np.nan, np.nan)
+            around, steps = (
+                (robust(mine - mine.mean()), robust(np.diff(mine)) / 2)
+                if len(mine) >= 5
+                else (np.nan, np.nan)
+            )
             is_strong, life = float(mine.max() >= LINE), len(mine) / seen.rates[clip]
             if life > REAL_S and mine.mean() >= LINE:
                 continue
@@ -254,7 +267,17 @@ def fit_kind(kind: str, detector: NanoDetDetector) -> tuple[m.Kind, Seen]:
     weak, strong = fit_ghosts(seen, metrics.group_table(detector.supercategory))
     numbers = {**fit_doubles(seen, (memory_s, memory_sizes)), "weak": weak, "strong": strong}
     return m.Kind(
-        level, spread, camera, score, memory_s, memory_sizes, memory_camera, _four(jitter), _four(jitter_px), box, **numbers
+        level,
+        spread,
+        camera,
+        score,
+        memory_s,
+        memory_sizes,
+        memory_camera,
+        _four(jitter),
+        _four(jitter_px),
+        box,
+        **numbers,
     ), seen
 
 

@@ -20,7 +20,10 @@ from everyframe.pipeline.synthetic import model as m
 from everyframe.pipeline.truth import Truth, load_truth
 
 F64 = NDArray[np.float64]
-CLIPS = {"person": ("pets_s2l1_ip", "adl_rundle6_ip", "office_ip"), "vehicle": ("highway_ip", "traffic_jitter_ip")}
+CLIPS = {
+    "person": ("pets_s2l1_ip", "adl_rundle6_ip", "office_ip"),
+    "vehicle": ("highway_ip", "traffic_jitter_ip"),
+}
 UNLABELLED = {
     "person": ("walkway", "parking"),
     "vehicle": ("street", "freeway_ip", "crossing", "motorway_webcam", "parking"),
@@ -63,7 +66,10 @@ def hidden(boxes: F32) -> F64:
     """(n,): the largest share of each box that one nearer box covers; nearer is what stands lower in the picture."""
     if not len(boxes):
         return np.zeros(0)
-    low, high = np.maximum(boxes[:, None, :2], boxes[None, :, :2]), np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    low, high = (
+        np.maximum(boxes[:, None, :2], boxes[None, :, :2]),
+        np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]),
+    )
     shared = np.clip(high - low, 0, None).prod(2) / area(boxes)[:, None]
     nearer = boxes[None, :, 3] > boxes[:, None, 3]
     return np.asarray(np.where(nearer, shared, 0).max(1), np.float64)
@@ -77,7 +83,10 @@ def box_error(found: F32, true: F32) -> F64:
 
 def own_tracks(frames: list[Objects], rate: float) -> Truth:
     """Boxes of what the detector followed for a second or longer, gaps filled in and smoothed over five frames."""
-    single = [objects[suppress(objects.xyxy, objects.score, np.zeros_like(objects.class_id), 0.5)] for objects in frames]
+    single = [
+        objects[suppress(objects.xyxy, objects.score, np.zeros_like(objects.class_id), 0.5)]
+        for objects in frames
+    ]
     ids = metrics.link(single, np.zeros(80, np.int32))
     whole, names = Objects.concat(single), np.concatenate(ids)
     when = np.repeat(np.arange(len(single)), [len(objects) for objects in single])
@@ -98,15 +107,24 @@ def own_tracks(frames: list[Objects], rate: float) -> Truth:
     return Truth(frame, xyxy, identity, np.zeros(len(frame), np.bool_), 0, len(frames) - 1)
 
 
-def look(name: str, kind: str, number: int, detector: NanoDetDetector) -> tuple[F64, list[Objects], float, float]:
+def look(
+    name: str, kind: str, number: int, detector: NanoDetDetector
+) -> tuple[F64, list[Objects], float, float]:
     """Rows of one clip: clip, identity, frame, class, size, visibility, value, error x 4, cx, cy, doubled, its error x 4."""
     clip = common.CLIPS[name]
     groups = metrics.group_table(detector.supercategory)
     with FileSource(str(clip.path)) as source:
         info = source.info
-    found = [o[groups[o.class_id] == groups[CLASS[kind]]] for o in dense(str(clip.path), detector, measure=False).frames]
+    found = [
+        o[groups[o.class_id] == groups[CLASS[kind]]]
+        for o in dense(str(clip.path), detector, measure=False).frames
+    ]
     is_labelled = name in CLIPS[kind]
-    truth = load_truth(str(clip.truth_path), clip.labelled) if is_labelled else own_tracks(found, float(info.rate))
+    truth = (
+        load_truth(str(clip.truth_path), clip.labelled)
+        if is_labelled
+        else own_tracks(found, float(info.rate))
+    )
     scale = m.NET_SIDE / max(info.width, info.height)
     rows, ghosts = [], []
     for frame in truth.frames(len(found)):
@@ -119,7 +137,9 @@ def look(name: str, kind: str, number: int, detector: NanoDetDetector) -> tuple[
     return table, ghosts if is_labelled else [], float(info.rate), scale
 
 
-def _rows(truth: Truth, frame: int, objects: Objects, class_id: int, scale: float) -> tuple[list[tuple[float, ...]], Objects]:
+def _rows(
+    truth: Truth, frame: int, objects: Objects, class_id: int, scale: float
+) -> tuple[list[tuple[float, ...]], Objects]:
     true = truth.objects(frame, class_id)
     overlap = iou(true.xyxy, objects.xyxy)
     best = suppress(objects.xyxy, objects.score, np.zeros_like(objects.class_id), 0.6)  # of one thing, once
@@ -164,7 +184,10 @@ def gather(kind: str, detector: NanoDetDetector) -> Seen:
     rates = [part[2] for part in parts]
     seconds, sizes = np.zeros(len(table)), np.zeros(len(table))
     seconds[1:] = np.diff(frame) / np.array(rates)[clip[1:].astype(int)]
-    moved = np.hypot(*np.diff(table[:, 11:13], axis=0).T) * np.array([part[3] for part in parts])[clip[1:].astype(int)]
+    moved = (
+        np.hypot(*np.diff(table[:, 11:13], axis=0).T)
+        * np.array([part[3] for part in parts])[clip[1:].astype(int)]
+    )
     sizes[1:] = moved / table[1:, 4]
     seconds[starts], sizes[starts] = 0, 0
     return Seen(

@@ -13,7 +13,9 @@ from everyframe.pipeline.errors import UsageError
 
 def simulate(
     *,
-    out: Annotated[str, Parameter(help="Folder for the videos, their truth and cameras.json.", group=o.OUTPUT)],
+    out: Annotated[
+        str, Parameter(help="Folder for the videos, their truth and cameras.json.", group=o.OUTPUT)
+    ],
     cameras: Annotated[int, Parameter(help="How many. [default: 20]", group=o.LABELS)] = 20,
     seconds: Annotated[float, Parameter(help="Length of each video. [default: 60]", group=o.LABELS)] = 60.0,
     seed: Annotated[int, Parameter(help="Equal seeds give equal cameras. [default: 0]", group=o.LABELS)] = 0,
@@ -49,7 +51,9 @@ def simulate(
     if json:
         import orjson
 
-        print(orjson.dumps({"cameras": str(Path(out) / INDEX), "videos": [str(path) for path in made]}).decode())
+        print(
+            orjson.dumps({"cameras": str(Path(out) / INDEX), "videos": [str(path) for path in made]}).decode()
+        )
     else:
         print(f"{len(made)} cameras in {out}; all that was drawn is in {Path(out) / INDEX}")
     return 0
@@ -78,4 +82,6 @@ def _size(text: str) -> tuple[int, int]:
         width, height = int(parts[0]), int(parts[1])
         if 64 <= width <= 4096 and 64 <= height <= 4096 and width % 2 == height % 2 == 0:
             return width, height
-    raise UsageError(f"--size: write width x height, even, 64 to 4096 pixels, as in 640x360, not {text[:40]!r}")
+    raise UsageError(
+        f"--size: write width x height, even, 64 to 4096 pixels, as in 640x360, not {text[:40]!r}"
+    )

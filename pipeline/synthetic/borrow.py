@@ -136,7 +136,9 @@ def _slope(objects: Objects, height: int) -> tuple[float, float]:
             horizon, height_m = -start / slope, 1 / slope
             if 1.5 <= height_m <= 40 and horizon < foot.min() - 5:
                 return float(horizon), float(height_m)
-    middle, size = (float(np.median(foot)), float(np.median(scale))) if len(foot) else (0.7 * height, height / 12)
+    middle, size = (
+        (float(np.median(foot)), float(np.median(scale))) if len(foot) else (0.7 * height, height / 12)
+    )
     horizon = -0.3 * height
     return horizon, (middle - horizon) / size
 
@@ -153,7 +155,11 @@ def _cut(picture: U8, background: U8, box: NDArray[np.float32], class_id: int) -
         return None
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     tall, wide = stats[largest, cv2.CC_STAT_HEIGHT], stats[largest, cv2.CC_STAT_WIDTH]
-    if stats[largest, cv2.CC_STAT_AREA] < 0.3 * mask.size or tall < 0.75 * (y2 - y1) or wide < 0.6 * (x2 - x1):
+    if (
+        stats[largest, cv2.CC_STAT_AREA] < 0.3 * mask.size
+        or tall < 0.75 * (y2 - y1)
+        or wide < 0.6 * (x2 - x1)
+    ):
         return None
     alpha = cv2.GaussianBlur((labels == largest).astype(np.float32) * 255, (0, 0), 0.8)
     look = look_of(np.dstack([part, np.asarray(alpha, np.uint8)]), (y2 - y1) / _HEIGHT_M[class_id])

@@ -61,7 +61,6 @@ class Place:
     parked: int
     sway: float
 
-
     @property
     def turn(self) -> float:
         """The road's direction in radians."""
@@ -204,7 +203,12 @@ def _place(rng: Generator, width: int, height: int) -> Place:
 
 def _crowd(rng: Generator, layout: str) -> Crowd:
     most = {"highway": 14.0, "indoor": 3.5}.get(layout, 12.0)
-    vehicles = {"road": rng.uniform(0.3, 1.0), "highway": 1.0, "noise": rng.uniform(0, 1), "yard": rng.uniform(0, 0.25)}
+    vehicles = {
+        "road": rng.uniform(0.3, 1.0),
+        "highway": 1.0,
+        "noise": rng.uniform(0, 1),
+        "yard": rng.uniform(0, 0.25),
+    }
     share = float(vehicles.get(layout, 0.0))
     return Crowd(
         mean=_log(rng, 0.35, most),

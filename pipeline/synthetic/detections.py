@@ -40,7 +40,9 @@ def _entry(video: Path) -> dict[str, Any] | None:
     try:
         text = orjson.loads(index.read_bytes())
         if text["format"] != FORMAT:
-            raise SourceError(f"{index} is of format {text['format']}, not {FORMAT}: run everyframe simulate again.")
+            raise SourceError(
+                f"{index} is of format {text['format']}, not {FORMAT}: run everyframe simulate again."
+            )
         entry: dict[str, Any] | None = next((c for c in text["cameras"] if c["video"] == video.name), None)
     except FileNotFoundError:
         return None

@@ -36,16 +36,24 @@ def person(rng: Generator, per_m: float) -> Sprite:
             knee = (side * swing * 0.45 + 0.04, 0.48 * t)
             sheet.line([(0.03 * side, 0.92 * t), knee, (side * swing, 0.07)], 0.15, trousers)
             sheet.oval(side * swing + 0.05, 0.05, 0.12, 0.05, _TYRE)
-        sheet.line([(0.0, 1.42 * t), (swing * 0.4, 1.12 * t), (swing * 0.9, 0.88 * t)], 0.1, _darker(top, 0.75))
+        sheet.line(
+            [(0.0, 1.42 * t), (swing * 0.4, 1.12 * t), (swing * 0.9, 0.88 * t)], 0.1, _darker(top, 0.75)
+        )
         low = 0.62 if has_coat else 0.86
         body = [(-stout, low * t), (-stout * 0.9, 1.36 * t), (-0.1, 1.48 * t), (0.1, 1.48 * t)]
         sheet.polygon([*body, (stout * 0.9, 1.36 * t), (stout, low * t)], top)
         if striped:
             for y in np.arange(low + 0.08, 1.35, 0.16):
                 sheet.line([(-stout * 0.9, y * t), (stout * 0.9, y * t)], 0.05, stripe)
-        sheet.line([(0.02, 1.42 * t), (-swing * 0.4, 1.12 * t), (-swing * 0.9 + 0.04, 0.88 * t)], 0.1, _darker(top, 0.9))
+        sheet.line(
+            [(0.02, 1.42 * t), (-swing * 0.4, 1.12 * t), (-swing * 0.9 + 0.04, 0.88 * t)],
+            0.1,
+            _darker(top, 0.9),
+        )
         if has_bag:
-            sheet.polygon([(-stout - 0.1, 1.0 * t), (-stout - 0.1, 1.38 * t), (-0.08, 1.4 * t), (-0.08, 1.0 * t)], bag)
+            sheet.polygon(
+                [(-stout - 0.1, 1.0 * t), (-stout - 0.1, 1.38 * t), (-0.08, 1.4 * t), (-0.08, 1.0 * t)], bag
+            )
         sheet.oval(0.0, 1.59 * t, 0.095, 0.125, skin)
         sheet.oval(-0.02, 1.64 * t, 0.1, 0.09, hair)
         looks.append(sheet.look(rng, 9, smaller=2))
@@ -84,7 +92,12 @@ def _car_body(rng: Generator, sheet: Sheet, half: float, h: float, paint: Colour
     """Draws it and gives the places of its wheels. half: of its length; h: its height."""
     bonnet, boot = float(rng.uniform(0.4, 1.2)), float(rng.uniform(0.0, 1.0))
     waist = 0.6 * h
-    roof = [(-half + boot * 0.9, waist), (-half + boot + 0.35, h), (half - bonnet - 0.9, h), (half - bonnet, waist)]
+    roof = [
+        (-half + boot * 0.9, waist),
+        (-half + boot + 0.35, h),
+        (half - bonnet - 0.9, h),
+        (half - bonnet, waist),
+    ]
     low = [(-half, 0.22), (-half, waist * 0.95)]
     sheet.polygon([*low, *roof, (half - 0.05, waist * 0.85), (half, 0.22)], paint)
     sheet.polygon([(x * 0.97 - 0.03, y - 0.08 if y > waist else y + 0.02) for x, y in roof], _GLASS)
@@ -92,18 +105,24 @@ def _car_body(rng: Generator, sheet: Sheet, half: float, h: float, paint: Colour
     return [-half + 0.8, half - 0.85]
 
 
-def _box_body(rng: Generator, sheet: Sheet, half: float, h: float, paint: Colour, is_truck: bool) -> list[float]:
+def _box_body(
+    rng: Generator, sheet: Sheet, half: float, h: float, paint: Colour, is_truck: bool
+) -> list[float]:
     """A truck or a bus, as `_car_body`."""
     cab = float(rng.uniform(1.6, 2.2)) if is_truck else 0.0
     sheet.polygon([(-half, 0.5), (-half, h), (half - cab, h), (half - cab, 0.5)], paint)
     if is_truck:
         back, cabin = half - cab + 0.1, _cloth(rng)
-        sheet.polygon([(back, 0.5), (back, h * 0.8), (half - 0.3, h * 0.8), (half, 0.5 * h), (half, 0.5)], cabin)
+        sheet.polygon(
+            [(back, 0.5), (back, h * 0.8), (half - 0.3, h * 0.8), (half, 0.5 * h), (half, 0.5)], cabin
+        )
         pane = [(half - 0.9, h * 0.5), (half - 0.9, h * 0.75), (half - 0.35, h * 0.75), (half - 0.1, h * 0.5)]
         sheet.polygon(pane, _GLASS)
     else:
         ends = -half + 0.2, half - 0.2
-        sheet.polygon([(ends[0], 0.5 * h), (ends[0], 0.85 * h), (ends[1], 0.85 * h), (ends[1], 0.5 * h)], _GLASS)
+        sheet.polygon(
+            [(ends[0], 0.5 * h), (ends[0], 0.85 * h), (ends[1], 0.85 * h), (ends[1], 0.5 * h)], _GLASS
+        )
         for x in np.arange(-half + 1.3, half - 0.5, 1.2):
             sheet.line([(x, 0.5 * h), (x, 0.85 * h)], 0.1, paint)
     return [-half + 1.2, -half + 2.3, half - 1.2] if half > 4 else [-half + 1.0, half - 1.0]
@@ -114,8 +133,12 @@ def _front(rng: Generator, width: float, height: float, paint: Colour, per_m: fl
     w, h = width / 2, height
     for x in (-w + 0.18, w - 0.18):
         sheet.polygon([(x - 0.13, 0.0), (x - 0.13, 0.5), (x + 0.13, 0.5), (x + 0.13, 0.0)], _TYRE)
-    sheet.polygon([(-w, 0.25), (-w, 0.58 * h), (-w * 0.82, h), (w * 0.82, h), (w, 0.58 * h), (w, 0.25)], paint)
-    sheet.polygon([(-w * 0.88, 0.58 * h), (-w * 0.74, 0.93 * h), (w * 0.74, 0.93 * h), (w * 0.88, 0.58 * h)], _GLASS)
+    sheet.polygon(
+        [(-w, 0.25), (-w, 0.58 * h), (-w * 0.82, h), (w * 0.82, h), (w, 0.58 * h), (w, 0.25)], paint
+    )
+    sheet.polygon(
+        [(-w * 0.88, 0.58 * h), (-w * 0.74, 0.93 * h), (w * 0.74, 0.93 * h), (w * 0.88, 0.58 * h)], _GLASS
+    )
     lamp = (235, 245, 250) if rng.random() < 0.5 else (40, 40, 200)
     for x in (-w * 0.75, w * 0.75):
         sheet.oval(x, 0.45 * h, 0.14, 0.08, lamp)
@@ -129,7 +152,9 @@ def _turned(side: Look, front: Look, turn: float, per_m: float) -> Look:
     across = max(1, round(front.scales[0].shape[1] * np.sin(turn)))
     parts: list[U8] = []
     if along > 8:
-        parts.append(np.asarray(cv2.resize(side.scales[0], (along, height), interpolation=cv2.INTER_AREA), np.uint8))
+        parts.append(
+            np.asarray(cv2.resize(side.scales[0], (along, height), interpolation=cv2.INTER_AREA), np.uint8)
+        )
     if across > 8:
         face = cv2.resize(front.scales[0], (across, height), interpolation=cv2.INTER_AREA)
         parts.append(np.asarray(face, np.uint8))
@@ -152,7 +177,9 @@ def _two_wheels(rng: Generator, class_id: int, per_m: float) -> Sprite:
         sheet.line([(-0.55, 0.34), (-0.2, 0.85), (0.45, 0.85), (0.55, 0.34)], 0.08, frame)
         if class_id == MOTORCYCLE:
             sheet.polygon([(-0.7, 0.45), (-0.6, 0.85), (0.45, 0.95), (0.5, 0.45)], frame)
-        foot = (0.05 + 0.15 * np.cos(turn), 0.32 + 0.15 * np.sin(turn)) if class_id == BICYCLE else (0.1, 0.35)
+        foot = (
+            (0.05 + 0.15 * np.cos(turn), 0.32 + 0.15 * np.sin(turn)) if class_id == BICYCLE else (0.1, 0.35)
+        )
         sheet.line([(-0.15, 0.95), (0.2, 0.72), foot], 0.14, _darker(top, 0.6))
         sheet.line([(-0.15, 0.95), (0.08, 1.42)], 0.32, top)
         sheet.line([(0.08, 1.4), (0.5, 1.0)], 0.1, _darker(top, 0.85))

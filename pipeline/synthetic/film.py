@@ -100,7 +100,14 @@ def _box(placed: Placed, off: tuple[float, float]) -> Box:
 
 
 def _draw(
-    camera: Camera, scenery: Scenery, picture: U8, owner: I16, whole: tuple[int, int], p: Placed, box: Box, number: int
+    camera: Camera,
+    scenery: Scenery,
+    picture: U8,
+    owner: I16,
+    whole: tuple[int, int],
+    p: Placed,
+    box: Box,
+    number: int,
 ) -> int:
     left, top, width, height = box
     if left > camera.width or left + width < 0 or top > camera.height or top + height < 0:

@@ -76,10 +76,15 @@ def make_cameras(order: Order, folder: Path, jobs: int = 1, done: Done | None = 
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise SinkError(f"cannot make the folder {folder} ({e.strerror or e}): name another one.") from e
-    cameras = [draw_camera(order.seed, i, order.seconds, order.size, order.rate) for i in range(order.cameras)]
+    cameras = [
+        draw_camera(order.seed, i, order.seconds, order.size, order.rate) for i in range(order.cameras)
+    ]
     lent = _borrowed(order.sources)
     lenders = [lent[i % len(lent)] if lent else None for i in range(len(cameras))]
-    cameras = [camera if lender is None else lender.at(camera)[0] for camera, lender in zip(cameras, lenders, strict=True)]
+    cameras = [
+        camera if lender is None else lender.at(camera)[0]
+        for camera, lender in zip(cameras, lenders, strict=True)
+    ]
     for count, name in enumerate(_made(cameras, lenders, folder, jobs), 1):
         if done is not None:
             done(name, count, len(cameras))
@@ -95,7 +100,9 @@ def _borrowed(sources: Sequence[str]) -> list[Lent]:
     return [borrow(source) for source in sources]
 
 
-def _made(cameras: Sequence[Camera], lenders: Sequence[Lent | None], folder: Path, jobs: int) -> Iterator[str]:
+def _made(
+    cameras: Sequence[Camera], lenders: Sequence[Lent | None], folder: Path, jobs: int
+) -> Iterator[str]:
     if jobs == 1:
         for camera, lender in zip(cameras, lenders, strict=True):
             make_camera(camera, folder, lender)

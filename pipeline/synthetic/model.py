@@ -159,7 +159,9 @@ def wander(rng: np.random.Generator, how: Wander, pace: Pace, columns: int) -> F
     return out
 
 
-def pace_of(starts: NDArray[np.bool_], seconds: F64, sizes: F64, memory_s: float, memory_sizes: float) -> Pace:
+def pace_of(
+    starts: NDArray[np.bool_], seconds: F64, sizes: F64, memory_s: float, memory_sizes: float
+) -> Pace:
     """seconds, sizes (n,): since the observation before, and by how many of its sizes the object moved meanwhile."""
     keep = np.exp(-(seconds / memory_s + sizes / memory_sizes))
     return Pace(np.asarray(keep, np.float64), np.asarray(sizes / (sizes + _RESTLESS), np.float64), starts)
@@ -185,6 +187,4 @@ def shipped() -> DetectorModel:
             raw[key] = tuple(raw[key])
         kinds[name] = Kind(**raw)
     others = {int(key): float(value) for key, value in text["others"].items()}
-    return DetectorModel(
-        kinds["person"], kinds["vehicle"], text["switch"], text["switch_goes_on"], others
-    )
+    return DetectorModel(kinds["person"], kinds["vehicle"], text["switch"], text["switch_goes_on"], others)

@@ -17,7 +17,9 @@ _VEIL = 190  # grey level of haze
 
 
 @njit(cache=True, nogil=True)
-def _paint(picture, owner, cover, shift_x, shift_y, sprite, left, top, width, height, number, foot, strength, clear):  # type: ignore[no-untyped-def]
+def _paint(
+    picture, owner, cover, shift_x, shift_y, sprite, left, top, width, height, number, foot, strength, clear
+):  # type: ignore[no-untyped-def]
     rows, cols = picture.shape[0], picture.shape[1]
     tall, wide = sprite.shape[0], sprite.shape[1]
     step_x, step_y = wide / width, tall / height
@@ -104,7 +106,20 @@ def paint(
     left, top, width, height = box
     scale, clear = strength * 65536.0 / 255.0, round((1 - haze) * 256)
     count: int = _paint(
-        picture, owner, cover, shift[0], shift[1], sprite, left, top, width, height, number, foot, scale, clear
+        picture,
+        owner,
+        cover,
+        shift[0],
+        shift[1],
+        sprite,
+        left,
+        top,
+        width,
+        height,
+        number,
+        foot,
+        scale,
+        clear,
     )
     return count
 

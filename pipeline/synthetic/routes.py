@@ -67,7 +67,9 @@ def walk(place: Place, rng: Generator) -> Route:
     """A path on foot: along the road, or from border to border with turns in between."""
     if place.road_half and rng.random() < 0.6:
         side = float(rng.choice((-1, 1)))
-        line = _straight(place, place.road_middle + side * (place.road_half + rng.uniform(0.6, 3.0)), 0.8, 1.9)
+        line = _straight(
+            place, place.road_middle + side * (place.road_half + rng.uniform(0.6, 3.0)), 0.8, 1.9
+        )
         if line is not None:
             wobble = np.cumsum(rng.normal(0, 0.12, line.points.shape), 0)
             line = Route.through(line.points + wobble - wobble.mean(0))

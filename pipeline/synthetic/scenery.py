@@ -50,7 +50,9 @@ def make_scenery(camera: Camera) -> Scenery:
     if camera.picture.blur:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), camera.picture.blur), np.uint8)
     if camera.picture.grey:
-        picture = np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+        picture = np.asarray(
+            cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8
+        )
     return Scenery(picture, cover, tuple(plants) if place.sway else ())
 
 
@@ -84,7 +86,9 @@ def _surface(
     base = _mottled(rng, _colour(rng, 60, 180, 6), width, height, float(rng.uniform(5, 20)))
     base += _litter(rng, width, height)[..., None]
     if place.layout == "noise":
-        tilt = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None] * rng.normal(0, 30, 3).astype(np.float32)
+        tilt = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None] * rng.normal(0, 30, 3).astype(
+            np.float32
+        )
         return base + tilt + (fractal(rng, width, height, 2, 7) * 25 + speckle)[..., None]
     turn = place.turn
     x, z = np.clip(x, -1e4, 1e4), np.minimum(z, 1e4)
@@ -138,7 +142,9 @@ def _backdrop(rng: Generator, canvas: F32, camera: Camera) -> None:
         part = canvas[max(0, edge - tall) : edge, max(0, left) : max(0, left + wide)]
         if part.size:
             is_wall = rng.random() < 0.6
-            part[:] = _mottled(rng, _colour(rng, 40, 190, 9), part.shape[1], part.shape[0], 8 if is_wall else 30)
+            part[:] = _mottled(
+                rng, _colour(rng, 40, 190, 9), part.shape[1], part.shape[0], 8 if is_wall else 30
+            )
             if is_wall:
                 _add_windows(rng, part)
         left += wide
@@ -187,7 +193,9 @@ def _add_post(
         return []
     shape = _outline(rng, kind, part.shape[1], part.shape[0])
     colour = _colour(rng, 30, 160, 15) + (_GREENER if kind in ("tree", "hedge") else 0)
-    part[shape] = _mottled(rng, colour, part.shape[1], part.shape[0], 28 if kind in ("tree", "hedge") else 7)[shape]
+    part[shape] = _mottled(rng, colour, part.shape[1], part.shape[0], 28 if kind in ("tree", "hedge") else 7)[
+        shape
+    ]
     cover[rows, cols][shape] = np.int16(np.clip(row, NOTHING + 1, 32000))
     is_plant = kind in ("tree", "hedge") and min(part.shape[:2]) >= 12
     return [(rows, cols)] if is_plant else []

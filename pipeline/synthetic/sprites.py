@@ -84,7 +84,9 @@ class Sheet:
     def look(self, rng: np.random.Generator, rough: float, smaller: int = 2) -> Look:
         """Shaded, roughened by `rough` grey levels, cut to its outline and scaled down `smaller` times."""
         grain = rng.normal(0, rough, (self._height // 6 + 1, self._width // 6 + 1)).astype(np.float32)
-        grain = np.asarray(cv2.resize(grain, (self._width, self._height), interpolation=cv2.INTER_CUBIC), np.float32)
+        grain = np.asarray(
+            cv2.resize(grain, (self._width, self._height), interpolation=cv2.INTER_CUBIC), np.float32
+        )
         light = np.linspace(12, -18, self._height, dtype=np.float32)[:, None]
         colour = np.clip(self.pixels[..., :3] + (grain + light)[..., None], 0, 255).astype(np.uint8)
         size = (max(1, self._width // smaller), max(1, self._height // smaller))
@@ -103,7 +105,12 @@ def look_of(picture: U8, per_m: float) -> Look:
         raise ValueError("a sprite without solid pixels")
     top, bottom, left, right = rows[0], rows[-1] + 1, cols[0], cols[-1] + 1
     height, width = picture.shape[:2]
-    box = ((left - width / 2) / per_m, (height - bottom) / per_m, (right - left) / per_m, (bottom - top) / per_m)
+    box = (
+        (left - width / 2) / per_m,
+        (height - bottom) / per_m,
+        (right - left) / per_m,
+        (bottom - top) / per_m,
+    )
     cut = picture[top:bottom, left:right]
     alpha = cut[..., 3:].astype(np.uint16)
     scales = [np.dstack([(cut[..., :3] * alpha // 255).astype(np.uint8), cut[..., 3]])]

@@ -45,7 +45,9 @@ Parts = list[tuple[Ints, F32, F64, Ints]]
 """Frame, box, logit and class of candidates."""
 
 
-def stand_in(truth: SceneTruth, seed: int | Sequence[int], model: DetectorModel | None = None) -> list[Objects]:
+def stand_in(
+    truth: SceneTruth, seed: int | Sequence[int], model: DetectorModel | None = None
+) -> list[Objects]:
     """Objects of each frame of a clip, as `NanoDetDetector.detect` gives them: sorted by falling score, from 0.2 up, COCO
     class ids, boxes in pixels inside the picture.
 
@@ -126,7 +128,11 @@ def _switched(rng: Generator, model: DetectorModel, class_id: Ints, starts: Bool
     begins = model.switch * (1 - model.switch_goes_on) / (1 - model.switch)
     is_other = spells(rng, starts, begins, model.switch_goes_on)
     other = _others(rng, model, len(class_id))[_first(starts)]
-    return np.where(is_other & (class_id == CAR), other, np.where(is_other & np.isin(class_id, (BUS, TRUCK)), CAR, class_id))
+    return np.where(
+        is_other & (class_id == CAR),
+        other,
+        np.where(is_other & np.isin(class_id, (BUS, TRUCK)), CAR, class_id),
+    )
 
 
 def _first(starts: Bool) -> Ints:

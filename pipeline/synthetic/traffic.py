@@ -78,7 +78,12 @@ class Traffic:
         x, z = x - actor.beside * np.sin(heading), z + actor.beside * np.cos(heading)
         column, row, scale = self._place.ground.project(x, max(z, 0.2))
         return Placed(
-            actor.identity, actor.sprite.class_id, actor.sprite.look(heading, actor.walked), column, row, scale
+            actor.identity,
+            actor.sprite.class_id,
+            actor.sprite.look(heading, actor.walked),
+            column,
+            row,
+            scale,
         )
 
     def _arrival_rates(self) -> tuple[float, float]:
@@ -86,7 +91,11 @@ class Traffic:
         crowd = self._crowd
         level = (crowd.quiet + crowd.busy) / 2
         share = crowd.vehicles if self._lanes else 0.0
-        ride = float(np.mean([lane.length for lane in self._lanes]) / self._car_speed(0.0)) if self._lanes else 1.0
+        ride = (
+            float(np.mean([lane.length for lane in self._lanes]) / self._car_speed(0.0))
+            if self._lanes
+            else 1.0
+        )
         stroll = float(np.mean([walk(self._place, self._rng).length for _ in range(16)]))
         stay = stroll / (_WALK * crowd.haste) + crowd.stops * 9.0
         return crowd.mean * share / ride / level, crowd.mean * (1 - share) / stay / level
@@ -139,7 +148,9 @@ class Traffic:
             return []
         count = int(rng.integers(1, 3))
         stay = 40.0 if rng.random() < 0.15 else 5.0
-        return sorted((float(rng.uniform(0.1, 0.9)) * route.length, float(rng.exponential(stay))) for _ in range(count))
+        return sorted(
+            (float(rng.uniform(0.1, 0.9)) * route.length, float(rng.exponential(stay))) for _ in range(count)
+        )
 
     def _move(self, dt: float) -> None:
         for lane in range(len(self._lanes)):

@@ -36,7 +36,9 @@ class SceneTruth:
     rate: float
 
     @classmethod
-    def of(cls, rows: Iterable[Iterable[float]], frames: int, width: int, height: int, rate: float) -> SceneTruth:
+    def of(
+        cls, rows: Iterable[Iterable[float]], frames: int, width: int, height: int, rate: float
+    ) -> SceneTruth:
         """rows: frame from 0, identity, x1, y1, x2, y2, visibility, class_id."""
         table = np.array([tuple(row) for row in rows], np.float64).reshape(-1, 8)
         whole = table[:, [0, 1, 7]].astype(np.int32)

@@ -44,7 +44,9 @@ def decoded(path: Path) -> list[bytes]:
         decoder = Decoder(source, vectors=False)
         slots = [slot for packet in source.packets() for slot in decoder.push(packet, True)]
         slots += decoder.finish()
-        return [hashlib.blake2b(slot.frame.luma().tobytes()).digest() for slot in slots if slot.frame is not None]
+        return [
+            hashlib.blake2b(slot.frame.luma().tobytes()).digest() for slot in slots if slot.frame is not None
+        ]
 
 
 def test_equal_seeds_give_equal_files_and_pictures(tmp_path: Path) -> None:
@@ -64,7 +66,15 @@ def test_equal_seeds_give_equal_files_and_pictures(tmp_path: Path) -> None:
 )
 def test_coded_as_drawn(tmp_path: Path, profile: str, gop: int, b_frames: int, refs: int) -> None:
     camera = small(
-        1, frames=62, profile=profile, gop=gop, b_frames=b_frames, refs=refs, adaptive=False, crf=26.0, kbit_s=None
+        1,
+        frames=62,
+        profile=profile,
+        gop=gop,
+        b_frames=b_frames,
+        refs=refs,
+        adaptive=False,
+        crf=26.0,
+        kbit_s=None,
     )
     make_camera(camera, tmp_path)
     with FileSource(tmp_path / f"{camera.name}.mp4") as source:
@@ -107,7 +117,9 @@ def test_truth_lies_on_the_drawn_objects() -> None:
                 box = slice(max(0, int(y1) - 2), int(y2) + 3), slice(max(0, int(x1) - 2), int(x2) + 3)
                 inside[box] = True
                 rows_hit, cols_hit = differs[box].any(1), differs[box].any(0)
-                assert all(hit[end].any() for hit in (rows_hit, cols_hit) for end in (slice(5), slice(-5, None)))
+                assert all(
+                    hit[end].any() for hit in (rows_hit, cols_hit) for end in (slice(5), slice(-5, None))
+                )
                 checked += 1
             assert (differs & ~inside).sum() <= 16 * 8  # slivers of what is nearly hidden have no row
     assert checked > 40
@@ -135,7 +147,9 @@ def test_shaking_moves_pictures_and_truth_together() -> None:
     still = {row[0]: row for row in take(camera, scenery, scenery.background, placed, (0.0, 0.0))[1]}
     moved = {row[0]: row for row in take(camera, scenery, scenery.background, placed, (3.0, -2.0))[1]}
     pairs = [(still[name], moved[name]) for name in still.keys() & moved.keys()]
-    whole = [(a, b) for a, b in pairs if a[1] > 6 and a[2] > 6 and a[3] < SMALL[0] - 6 and a[4] < SMALL[1] - 6]
+    whole = [
+        (a, b) for a, b in pairs if a[1] > 6 and a[2] > 6 and a[3] < SMALL[0] - 6 and a[4] < SMALL[1] - 6
+    ]
     for a, b in whole:
         if a[5] > 0.99 and b[5] > 0.99:
             assert np.allclose(np.array(b[1:5]) - np.array(a[1:5]), (-3, 2, -3, 2), atol=1.1)
@@ -184,5 +198,3 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
     camera = small(0, frames=2)
     with pytest.raises(SinkError, match="cannot write"):
         make_camera(camera, tmp_path / "missing")
-
-

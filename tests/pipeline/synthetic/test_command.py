@@ -16,9 +16,23 @@ from everyframe.pipeline.synthetic.make import INDEX
 CLIP = "pets_s2l1/pets_s2l1_ip.mp4"
 
 
-def test_simulate_leaves_videos_truth_and_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulate_leaves_videos_truth_and_parameters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "made"
-    words = ["simulate", "--out", str(out), "--cameras", "2", "--seconds", "2", "--seed", "7", "--size", "160x120"]
+    words = [
+        "simulate",
+        "--out",
+        str(out),
+        "--cameras",
+        "2",
+        "--seconds",
+        "2",
+        "--seed",
+        "7",
+        "--size",
+        "160x120",
+    ]
     assert cli.call([*words, "--rate", "10", "--json"]) == 0
     stdout, stderr = capsys.readouterr()
     assert "camera001: 2 of 2" in stderr
@@ -55,7 +69,18 @@ def test_a_damaged_index_is_one_sentence(tmp_path: Path, text: bytes) -> None:
 
 
 def test_missing_or_damaged_truth_is_one_sentence(tmp_path: Path) -> None:
-    words = ["simulate", "--out", str(tmp_path), "--cameras", "1", "--seconds", "1", "--size", "96x64", "--quiet"]
+    words = [
+        "simulate",
+        "--out",
+        str(tmp_path),
+        "--cameras",
+        "1",
+        "--seconds",
+        "1",
+        "--size",
+        "96x64",
+        "--quiet",
+    ]
     assert cli.call(words) == 0
     truth = tmp_path / "camera000.gt.txt"
     truth.write_text("1,2,3\n")

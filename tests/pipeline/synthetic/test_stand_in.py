@@ -19,7 +19,16 @@ def walkers(
 ) -> SceneTruth:
     """People in a row who walk to the right, apart from each other."""
     rows = [
-        (f, i + 1, 20 + 100 * i + f * 0.3, 100, 20 + 100 * i + f * 0.3 + tall * 0.4, 100 + tall, visibility, class_id)
+        (
+            f,
+            i + 1,
+            20 + 100 * i + f * 0.3,
+            100,
+            20 + 100 * i + f * 0.3 + tall * 0.4,
+            100 + tall,
+            visibility,
+            class_id,
+        )
         for f in range(frames)
         for i in range(count)
     ]
@@ -53,7 +62,10 @@ def test_form_is_the_detectors() -> None:
 def test_equal_seeds_give_equal_detections() -> None:
     truth = walkers(frames=40)
     first, again, other = stand_in(truth, 3), stand_in(truth, 3), stand_in(truth, 4)
-    assert all(np.array_equal(a.xyxy, b.xyxy) and np.array_equal(a.score, b.score) for a, b in zip(first, again, strict=True))
+    assert all(
+        np.array_equal(a.xyxy, b.xyxy) and np.array_equal(a.score, b.score)
+        for a, b in zip(first, again, strict=True)
+    )
     assert any(not np.array_equal(a.score, b.score) for a, b in zip(first, other, strict=True))
 
 
@@ -135,7 +147,9 @@ def test_an_empty_scene_has_ghosts_only() -> None:
 def test_short_clips() -> None:
     assert stand_in(SceneTruth.of([], 0, 64, 48, 10.0), 1) == []
     assert len(stand_in(walkers(frames=1, count=1), 1)) == 1
-    truth = SceneTruth.of([(0, 1, 5, 5, 9, 15, 1.0, PERSON), (40, 1, 5, 5, 9, 15, 1.0, PERSON)], 41, 64, 48, 10.0)
+    truth = SceneTruth.of(
+        [(0, 1, 5, 5, 9, 15, 1.0, PERSON), (40, 1, 5, 5, 9, 15, 1.0, PERSON)], 41, 64, 48, 10.0
+    )
     assert len(stand_in(truth, 1)) == 41
 
 
