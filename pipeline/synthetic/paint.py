@@ -17,9 +17,9 @@ _VEIL = 190  # grey level of haze
 
 
 @njit(cache=True, nogil=True)
-def _paint(
+def _paint(  # type: ignore[no-untyped-def]
     picture, owner, cover, shift_x, shift_y, sprite, left, top, width, height, number, foot, strength, clear
-):  # type: ignore[no-untyped-def]
+):
     rows, cols = picture.shape[0], picture.shape[1]
     tall, wide = sprite.shape[0], sprite.shape[1]
     step_x, step_y = wide / width, tall / height
