@@ -11,7 +11,7 @@ import pytest
 
 from everyframe.operators.detectors import weights
 from everyframe.pipeline import costs
-from everyframe.pipeline.cost_table import Cost, CostTable, default_table
+from everyframe.pipeline.cost_table import FORMAT, Cost, CostTable, default_table
 from everyframe.pipeline.costs import (
     candidates,
     choose_runtime,
@@ -64,12 +64,12 @@ def test_a_new_figure_takes_the_place_of_the_old(table: CostTable) -> None:
     [
         b"",
         b"\xff\xfe",
-        b'{"format": 1, "costs": [',
+        b'{"format": 2, "costs": [',
         b"[1, 2]",
         b"null",
         b'{"format": 99, "costs": []}',
-        b'{"format": 1, "costs": {}}',
-        b'{"format": 1, "costs": [1, null, {"ms": 1}]}',
+        b'{"format": 2, "costs": {}}',
+        b'{"format": 2, "costs": [1, null, {"ms": 1}]}',
         b"[" * 100_000,
     ],
 )
@@ -89,7 +89,7 @@ def test_a_damaged_file_counts_as_empty_and_is_replaced(content: bytes, table: C
 def test_a_damaged_row_counts_as_absent(change: dict[str, object], table: CostTable) -> None:
     table.path.parent.mkdir()
     good = replace(ROW, threads=4)
-    document = {"format": 1, "costs": [{**asdict(ROW), **change}, asdict(good)]}
+    document = {"format": FORMAT, "costs": [{**asdict(ROW), **change}, asdict(good)]}
     table.path.write_text(json.dumps(document))
     assert CostTable(table.path).rows() == [good]
 
