@@ -1,4 +1,4 @@
-"""Draws docs/operators/flow.png: a real frame, where `flow` expects errors, and the rectangle that it renews.
+"""Draws docs/operators/flow.jpg: a real frame, where `flow` expects errors, and the rectangle that it renews.
 
     python benchmarks/flow_picture.py --frame 133
 """
@@ -29,7 +29,7 @@ from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.tracks import TrackKeeper
 from everyframe.pipeline.worker import class_tables
 
-TARGET = common.ROOT / "docs" / "operators" / "flow.png"
+TARGET = common.ROOT / "docs" / "operators" / "flow.jpg"
 RECT = (255, 255, 255)
 SCALE = 1.25
 
@@ -51,7 +51,8 @@ def main() -> None:
             corners = (np.array(flow.rect) * GRID * np.tile(scale, 2) * SCALE).astype(int).tolist()
             cv2.rectangle(side, corners[:2], corners[2:], RECT, 3)
     TARGET.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(TARGET), np.concatenate((left, np.full((left.shape[0], 16, 3), 255, np.uint8), right), 1))
+    sheet = np.concatenate((left, np.full((left.shape[0], 16, 3), 255, np.uint8), right), 1)
+    cv2.imwrite(str(TARGET), sheet, (cv2.IMWRITE_JPEG_QUALITY, 82))
     print(f"{TARGET}: {flow.outcome.label}, rectangle {flow.rect}, {len(carried)} carried, {len(found)} found")
 
 

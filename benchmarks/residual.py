@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from time import process_time
 
 import common
@@ -27,6 +28,8 @@ from everyframe.operators.residual.operator import LIMITS, MOST_ACTIVE, Residual
 from everyframe.operators.types import U8, Bool, Objects, View
 from everyframe.pipeline import evaluation
 from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.demo import fetch_clip
+from everyframe.pipeline.machine import cache_dir
 from everyframe.pipeline.scene import moving_scene
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -193,8 +196,12 @@ def activity(name: str, frames: int = 100) -> tuple[float, float]:
 
 
 def pictures(name: str, frames: int) -> Iterator[U8]:
+    return frames_of(CLIPS[name].path, frames)
+
+
+def frames_of(path: Path, frames: int) -> Iterator[U8]:
     count = 0
-    with FileSource(str(CLIPS[name].path)) as source:
+    with FileSource(str(path)) as source:
         decoder = Decoder(source, vectors=False)
         for packet in source.packets():
             for slot in decoder.push(packet, True):
@@ -205,11 +212,11 @@ def pictures(name: str, frames: int) -> Iterator[U8]:
                 return
 
 
-def draw(target: str, name: str = "parking", frames: int = 150) -> None:
-    """A frame with its active tiles, and the cells that were computed at three depths."""
+def draw(target: str, frames: int = 170) -> None:
+    """A frame of the demo's clip with its active tiles, and the cells that were computed at three depths."""
     rung = Residual(load_detector(), Prices())
     picture = np.zeros((0, 0, 3), np.uint8)
-    for picture in pictures(name, frames):
+    for picture in frames_of(fetch_clip(cache_dir() / "demo"), frames):
         rung.apply(View(picture.shape[1], picture.shape[0], None, lambda p=picture: p), Objects.empty())
     assert rung.executor is not None
     panels = [shade(picture, rung.executor.tiles != 0, "tiles taken over")]
