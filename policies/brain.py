@@ -1,7 +1,7 @@
 """The networks of the policy `learned`, in numpy: weights from a file, logits, and what weighed most in them.
 
-Two small perceptrons over `features.FEATURES`: one says whether to look at a decoded frame, and does not see the next
-packet; the other whether to fall asleep (decode nothing until something stirs) and whether to wake.
+Two small perceptrons over some of `features.FEATURES`: one says whether to look at a decoded frame, and does not see the next
+packet (`features.GATE_ONLY`); the other whether to fall asleep (decode nothing until something stirs) and whether to wake.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from everyframe.policies.base import F32, Mode
-from everyframe.policies.features import FEATURES, GATE_ONLY, PRICES
+from everyframe.policies.features import FEATURES, PRICES
 
 VERSION = 1
 SLEEPS = (1, 4, 16, 64)
@@ -52,6 +52,18 @@ _GROUPS: dict[str, Sequence[str]] = {
 }  # fmt: skip
 GROUPS = tuple(_GROUPS)
 """What a reason can be: the features of a kind together."""
+LOOK_SEES = (
+    "since_look", "interval", "agreement", "agreements", "usual", "stray", "alarm", "stray_raw", "inside", "fastest", "travelled",
+    "around", "anew", "anew_since", "count", "moving", "score", "weakest", "touching", "edge", "size", *PRICES,
+)  # fmt: skip
+GATE_SEES = (
+    *LOOK_SEES, "restless", "undecoded", "behind", "since_key", "to_key", "stir", "excess", "is_key",
+    "next_excess", "next_stir", "next_is_key", "next_to_key", "next_since_key", "rate",
+)  # fmt: skip
+"""What each network may use. Others told errors no better on cameras that were not trained on, and cameras apart: a network
+that sees them remembers cameras."""
+SEEN_LOOK = np.array([name in LOOK_SEES for name in FEATURES])
+SEEN_GATE = np.array([name in GATE_SEES for name in FEATURES])
 _OF_CAMERA = np.array([name not in PRICES for name in FEATURES])
 _MEMBER = np.array([[float(name in members) for name in FEATURES] for members in _GROUPS.values()], np.float32)
 
@@ -87,7 +99,8 @@ class Curve:
 @dataclass(frozen=True, slots=True)
 class Brain:
     """mean, scale, lowest, highest (features,): of training, for standardising and for telling what was never seen.
-    look, gate: (weights (in, out), bias (out,)) of each layer, ReLU between; the last of gate has two outputs."""
+    look_layers, gate_layers: (weights (in, out), bias (out,)) of each layer, ReLU between; the last of gate has two outputs.
+    look_skip (features, 1), gate_skip (features, 2): from the inputs straight to the outputs."""
 
     mean: F32
     scale: F32
@@ -95,6 +108,8 @@ class Brain:
     highest: F32
     look_layers: Layers
     gate_layers: Layers
+    look_skip: F32
+    gate_skip: F32
     curve: Curve = Curve()
 
     def standard(self, features: F32) -> F32:
@@ -104,29 +119,28 @@ class Brain:
 
     def look(self, features: F32) -> F32:
         """(B,) logits of looking now, for (B, features)."""
-        hidden = self.standard(features)
-        return _forward(np.where(GATE_ONLY, np.float32(0), hidden), self.look_layers)[..., 0]
+        return _forward(self.standard(features) * SEEN_LOOK, self.look_layers, self.look_skip)[..., 0]
 
     def gate(self, features: F32) -> F32:
         """(B, 2) logits of falling asleep, where awake, and of waking, where asleep."""
-        return _forward(self.standard(features), self.gate_layers)
+        return _forward(self.standard(features) * SEEN_GATE, self.gate_layers, self.gate_skip)
 
     def weighed(self, features: F32, gate: int | None = None) -> tuple[float, F32]:
         """The logit for (features,), and (len(GROUPS),) what each kind of feature added to it, seen from the mean of training:
         gradient times input. gate: 0 falling asleep, 1 waking; None for looking."""
         layers = self.look_layers if gate is None else self.gate_layers
-        standard = self.standard(features)
-        x = np.where(GATE_ONLY, np.float32(0), standard) if gate is None else standard
+        x = self.standard(features) * (SEEN_LOOK if gate is None else SEEN_GATE)
         states = [x]
         for weights, bias in layers[:-1]:
             states.append(np.maximum(states[-1] @ weights + bias, 0))
         weights, bias = layers[-1]
         out = 0 if gate is None else gate
-        logit = float(states[-1] @ weights[:, out] + bias[out])
+        skip = (self.look_skip if gate is None else self.gate_skip)[:, out]
+        logit = float(states[-1] @ weights[:, out] + bias[out] + x @ skip)
         slope = weights[:, out]
         for (weights, _), state in zip(layers[-2::-1], states[:0:-1], strict=True):
             slope = weights @ (slope * (state > 0))
-        added: F32 = _MEMBER @ (slope * x).astype(np.float32)
+        added: F32 = _MEMBER @ ((slope + skip) * x).astype(np.float32)
         return logit, added
 
     def strangeness(self, features: F32) -> float:
@@ -137,11 +151,12 @@ class Brain:
         return max(float(outside[_OF_CAMERA].max()), 0.0)
 
 
-def _forward(x: F32, layers: Layers) -> F32:
+def _forward(x: F32, layers: Layers, skip: F32) -> F32:
+    straight = x @ skip
     for weights, bias in layers[:-1]:
         x = np.maximum(x @ weights + bias, 0)
     weights, bias = layers[-1]
-    out: F32 = x @ weights + bias
+    out: F32 = x @ weights + bias + straight
     return out
 
 
@@ -153,6 +168,7 @@ def save(brains: Mapping[str, Brain], path: str | Path, settings: Mapping[str, A
         for name in ("mean", "scale", "lowest", "highest"):
             arrays[f"{mode}.{name}"] = np.ascontiguousarray(getattr(brain, name), np.float32)
         for part in ("look", "gate"):
+            arrays[f"{mode}.{part}.skip"] = np.ascontiguousarray(getattr(brain, f"{part}_skip"), np.float32)
             for i, (weights, bias) in enumerate(getattr(brain, f"{part}_layers")):
                 arrays[f"{mode}.{part}.{i}.weights"] = np.ascontiguousarray(weights, np.float32)
                 arrays[f"{mode}.{part}.{i}.bias"] = np.ascontiguousarray(bias, np.float32)
@@ -190,6 +206,8 @@ def _brain(mode: str, arrays: Mapping[str, F32], curve: Mapping[str, Any]) -> Br
             layers.append((arrays[f"{key}.weights"], arrays[f"{key}.bias"]))
         sizes = [inputs, *(len(bias) for _, bias in layers)]
         shapes = [weights.shape for weights, _ in layers]
+        if arrays[f"{mode}.{part}.skip"].shape != (inputs, outputs):
+            raise ValueError(part)
         if not layers or sizes[-1] != outputs or shapes != list(pairwise(sizes)):
             raise ValueError(part)
         parts[part] = tuple(layers)
@@ -197,4 +215,5 @@ def _brain(mode: str, arrays: Mapping[str, F32], curve: Mapping[str, Any]) -> Br
     if any(value.shape != (len(FEATURES),) for value in (mean, scale, lowest, highest)):
         raise ValueError("features")
     points = Curve(*(tuple(float(v) for v in curve[name]) for name in ("price", "f1", "cost")))
-    return Brain(mean, scale, lowest, highest, parts["look"], parts["gate"], points)
+    skips = arrays[f"{mode}.look.skip"], arrays[f"{mode}.gate.skip"]
+    return Brain(mean, scale, lowest, highest, parts["look"], parts["gate"], *skips, points)

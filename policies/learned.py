@@ -30,6 +30,8 @@ COSTS = (0.04, 0.97)
 LOOK_BACK: Mapping[Mode, float] = {"causal": 0.0, "lookahead": 0.0}
 STRANGE = 0.5
 """Ranges of training by which a feature must lie outside of them to be strange."""
+NOTABLE = -2.0
+"""Logarithm of a doubt from which on a reason says what speaks for a look, not against."""
 PATIENCE = 100.0
 """Strange frames, less ordinary ones, after which the stream is left to `motion`."""
 _CALM = (
@@ -89,6 +91,7 @@ class Learned:
     def reset(self, seed: int) -> None:
         self._seed = seed
         self._watch = Watch()
+        self._priced: tuple[float, ...] = ()
         self._pace = Pace(1)
         self._strange = 0.0
         self._woke = ""
@@ -169,11 +172,14 @@ class Learned:
         }  # fmt: skip
 
     def _price(self) -> None:
-        self._watch.price(self.price, *self.costs)
+        wanted = (self.price, *self.costs)
+        if wanted != self._priced:
+            self._priced = wanted
+            self._watch.price(*wanted)
 
     def _reason(self, features: F32, brain: Brain, gate: int | None) -> tuple[float, str]:
         logit, parts = brain.weighed(features, gate)
-        if gate is not None or logit > 0 or bool(self._pace.woken[0]):
+        if gate is not None or logit > NOTABLE or bool(self._pace.woken[0]):
             return logit, GROUPS[int(parts.argmax())]
         least = int(parts.argmin())
         return logit, _CALM[least]

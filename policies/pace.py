@@ -1,12 +1,11 @@
-"""From chances to decisions: when a stream looks, falls asleep and wakes. The same in training's judge and in a run.
+"""From doubts to decisions: when a stream looks, falls asleep and wakes. The same in training's judge and in a run.
 
-The networks say how likely a look is at each frame; a stream that drew lots would look too early half of the time. It looks
-where its chance of having looked reaches one half: at the median, and at once where the networks are sure.
+A doubt is what a frame's errors are thought to cost beyond those of a look there, in looks. A stream looks when its doubts
+since the last look add up to one look: were errors to grow steadily, that would be the best time (the rule of renting until
+the rent has paid for the skis).
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from everyframe.policies.brain import SLEEPS
 from everyframe.policies.features import HORIZON
 
 Bool = NDArray[np.bool_]
-HALF = math.log(2.0)
+MOST = 5.0
 _FALLS = np.zeros(HORIZON + 1, np.bool_)
 _FALLS[list(SLEEPS)] = True
 
@@ -27,26 +26,27 @@ class Pace:
     def __init__(self, batch: int) -> None:
         self.asleep = np.zeros(batch, np.bool_)
         self.woken = np.zeros(batch, np.bool_)
-        self._waited = np.zeros(batch)  # minus the logarithm of the chance of not having looked
+        self._doubt = np.zeros(batch)
         self.since = np.zeros(batch, np.int64)
 
-    def look(self, logits: F32) -> Bool:
-        """Which awake streams look at their frame, from (B,) logits. A stream that was woken does."""
-        self._waited += np.where(self.asleep, 0.0, np.logaddexp(0.0, logits))
-        out: Bool = ~self.asleep & ((self._waited >= HALF) | self.woken | (self.since >= HORIZON))
+    def look(self, doubts: F32) -> Bool:
+        """Which awake streams look at their frame, from (B,) logarithms of doubts. A stream that was woken does."""
+        self._doubt = self._doubt + np.where(self.asleep, 0.0, np.exp(np.minimum(doubts, MOST)))
+        out: Bool = ~self.asleep & ((self._doubt >= 1) | self.woken | (self.since >= HORIZON))
         return out
 
     def looked(self, which: Bool) -> None:
         self.since[which] = 0
-        self._waited[which] = 0.0
+        self._doubt[which] = 0.0
         self.woken &= ~which
 
     def decodes(self, logits: F32) -> Bool:
-        """Which streams decode their next frame, from (B, 2) logits; called once a frame, after `looked`."""
+        """Which streams decode their next frame; called once a frame, after `looked`. logits (B, 2): of falling asleep, and the
+        logarithms of doubts while asleep."""
         falls = ~self.asleep & _FALLS[np.minimum(self.since, HORIZON)] & (logits[:, 0] > 0) & ~self.woken
-        self._waited = np.where(self.asleep, self._waited + np.logaddexp(0.0, logits[:, 1]), self._waited)
-        wakes = self.asleep & ((self._waited >= HALF) | (self.since + 1 >= HORIZON))
-        self._waited[falls] = 0.0
+        self._doubt = self._doubt + np.where(self.asleep, np.exp(np.minimum(logits[:, 1], MOST)), 0.0)
+        wakes = self.asleep & ((self._doubt >= 1) | (self.since + 1 >= HORIZON))
+        self._doubt[falls] = 0.0
         self.woken |= wakes
         self.asleep = (self.asleep | falls) & ~wakes
         out: Bool = ~self.asleep

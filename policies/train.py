@@ -3,15 +3,16 @@
 The game is known (`training.graph`): what every choice would have cost and missed. So nothing is estimated from samples:
 
 1. *Draw* a clip, a stretch of it, a price of error and a machine.
-2. *Imitate*: raise the likelihood of the looks of the optimum in hindsight. A warm start, and a baseline.
-3. *Reinforce*: the chances that the networks give to every edge of the graph make the value of each node (Bellman) and how
-   often it is visited; the gradient of the expected return is the sum over nodes of visits times the gradient of the chances
-   times the value of each edge (the policy gradient theorem, Sutton et al. 1999, with all actions and exact values in place
-   of samples and a critic).
+2. *Estimate*: fit what errors will cost at some place after a look to what they did cost: a warm start.
+   Or *imitate* the looks of the optimum in hindsight: a baseline.
+3. *Reinforce*: policy iteration. Under the networks' present policy, dynamic programming gives what every action at every
+   place costs more than its alternative; the networks are moved to take the better one, each place weighing by how much
+   better (classification as in Lagoudakis and Parr, 2003, and Lazaric et al., 2010, with exact values in place of rollouts,
+   and a step of gradient in place of a whole fit).
 4. *Judge* on validation clips in the game itself, and keep the best.
 
-The paper's gradient is for one return; here each stretch counts in units of its own expected return, so that cheap and dear
-prices and empty and busy cameras weigh alike.
+Deviations: each stretch counts in units of its own value, so that cheap and dear prices and empty and busy cameras weigh
+alike; places that the policy hardly reaches count a little too.
 """
 
 from __future__ import annotations
@@ -27,15 +28,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from everyframe.policies.base import F32
-from everyframe.policies.brain import Brain
+from everyframe.policies.brain import SLEEPS, Brain
 from everyframe.policies.features import FEATURES
 from everyframe.policies.simulation.table import ClipTable
 from everyframe.policies.training import graph as g
 from everyframe.policies.training.judge import Judge
-from everyframe.policies.training.net import Net, chances
+from everyframe.policies.training.net import Net, logits_of
 
+READINESS = "gate_net.4.bias"
+CAUTIONS = (0.0, 1.5, 4.0, 20.0)
+"""Judged is what the gate learned, and the same with its logit of falling asleep lowered by so much."""
+ESTIMATED = 1500
+"""Places of a stretch by which errors are fitted."""
+EXPLORED, FADING = 0.2, 0.98
+"""Weight of places that the policy does not reach, right after a look, and its decay from frame to frame."""
 LEAST = 0.005
 """Dense frames for each frame that a stretch's return is taken to be at least."""
 Told = Callable[[dict[str, Any]], None]
@@ -43,24 +52,28 @@ Told = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """lookahead: which game. steps: gradient steps, of which the first `imitation` imitate. stretches: windows a step, of
+    """lookahead: which game. steps: gradient steps, of which the first `estimation` fit errors and the next `imitation` imitate
+    the optimum. stretches: windows a step, of
     `frames` each. price, decode: ranges, log-uniform; decode: cost of decoding in looks, one draw in two being that of the
-    machine that recorded. noise: shift of standardised features, drawn for each stretch. sleeps: False decodes every
+    machine that recorded. tuning: share of the
+    rate at which reinforcement still moves the network that looks. noise: shift of standardised features, drawn for each stretch. sleeps: False decodes every
     frame. judge_every: steps."""
 
     lookahead: bool = False
-    steps: int = 1200
-    imitation: int = 200
+    steps: int = 400
+    estimation: int = 200
+    imitation: int = 0
     stretches: int = 4
     frames: tuple[int, int] = (60, 220)
     price: tuple[float, float] = (0.02, 10.0)
     decode: tuple[float, float] = (1 / 40, 1 / 3)
-    width: int = 40
-    rate: float = 3e-3
-    decay: float = 1e-4
-    noise: float = 0.2
+    width: int = 16
+    rate: float = 5e-3
+    tuning: float = 0.0
+    decay: float = 0.05
+    noise: float = 0.5
     sleeps: bool = True
-    judge_every: int = 100
+    judge_every: int = 50
     seed: int = 0
 
 
@@ -89,7 +102,7 @@ class Trainer:
         torch.manual_seed(settings.seed)
         mean, scale, self.lowest, self.highest = self._ranges()
         self.net = Net(mean, scale, settings.width, settings.noise)
-        self._optimiser = torch.optim.AdamW(self.net.parameters(), settings.rate, weight_decay=settings.decay)
+        self._optimiser = torch.optim.AdamW(self._groups(), settings.rate, weight_decay=settings.decay)
         self.state = State()
 
     def run(self, until: float = float("inf"), told: Told | None = None, kept: Path | None = None) -> Brain:
@@ -111,23 +124,34 @@ class Trainer:
     def step(self) -> dict[str, Any]:
         """One gradient step."""
         s, state = self.settings, self.state
-        imitates = state.step < s.imitation
-        rate = s.rate * min(1.0, (state.step + 1) / 20) * max(0.05, 1 - state.step / s.steps)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+        lessons = (s.estimation, s.steps - s.estimation)
+        done = state.step / lessons[0] if state.step < s.estimation else (state.step - s.estimation) / lessons[1]
+        rate = s.rate * min(1.0, (state.step + 1) / 20) * max(0.05, 1 - done)
+        lesson = self._reinforce
+        if state.step < s.estimation + s.imitation:
+            lesson = self._estimate if state.step < s.estimation else self._imitate
+        tuning = s.tuning if lesson == self._reinforce else 1.0
+        for group, share in zip(self._optimiser.param_groups, (tuning, 1.0), strict=True):
+            group["lr"] = rate * share
         self.net.train()
         self._optimiser.zero_grad()
         regret = 0.0
         for _ in range(s.stretches):
             window = self._draw()
             self.net.disturb()
-            loss, excess = self._imitate(window) if imitates else self._reinforce(window)
+            loss, excess = lesson(window)
             (loss / s.stretches).backward()  # type: ignore[no-untyped-call]
             regret += excess / s.stretches
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self._optimiser.step()
         state.step += 1
-        return {"step": state.step, "imitates": imitates, "excess": regret}
+        return {"step": state.step, "lesson": lesson.__name__.strip("_"), "excess": regret}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Parameters of the network that looks, and of the gate."""
+        net = self.net
+        looks = [*net.look_net.parameters(), *net.look_skip.parameters()]
+        return [{"params": looks}, {"params": [*net.gate_net.parameters(), *net.gate_skip.parameters()]}]
 
     def _draw(self) -> g.Window:
         rng, s = self._rng, self.settings
@@ -138,34 +162,80 @@ class Trainer:
         decode = float(np.exp(rng.uniform(*np.log(s.decode)))) if rng.random() < 0.5 else None
         return g.window_of(graph, start, start + frames, price, decode, rng)
 
+    def _estimate(self, window: g.Window) -> tuple[Tensor, float]:
+        """Poisson regression of what errors at some place after a look cost beyond those of a look there, in looks."""
+        table = window.graph.table
+        w = len(window.outcome)
+        rows = self._rng.integers(0, w, ESTIMATED)
+        steps = np.minimum(self._rng.geometric(1 / 25, ESTIMATED), table.horizon)
+        at = window.start + rows
+        rows, steps, at = (part[at + steps < len(table)] for part in (rows, steps, at))
+        extra = _beyond_looks(window.graph, at, steps, self.settings.lookahead)
+        price, look = float(np.exp(window.prices[0])), float(np.exp(window.prices[2]))
+        target = torch.from_numpy(np.clip(price * extra / table.normaliser / look, 0.0, None).astype(np.float32))
+        log_doubt = self.net.look(g.awake(window, rows, steps))
+        return (torch.exp(torch.clamp(log_doubt, max=5.0)) - target * log_doubt).mean() / (price + 0.1), 0.0
+
     def _imitate(self, window: g.Window) -> tuple[Tensor, float]:
-        """Minus the log-likelihood of the optimum's next look, from every frame of the window."""
-        p = chances(self.net, window, self._rng, self.settings.sleeps)
-        rows = torch.arange(len(p))
-        step, kind = (torch.from_numpy(window.best[:, i]) for i in (0, 1))
-        return -torch.log(p[rows, step - 1, kind] + 1e-4).mean(), 0.0
+        """The loss of telling the actions of the optimum from their alternatives: what it does until its next look, from every
+        frame of the window."""
+        logits = logits_of(self.net, window, self._rng, self.settings.sleeps)
+        steps = torch.arange(1, logits.look.shape[1] + 1)[None]
+        step = torch.from_numpy(window.best[:, 0])[:, None]
+        kind = window.best[:, 1]
+        awake = torch.from_numpy(np.append(SLEEPS[: window.outcome.shape[2] - 1], 1 << 30)[kind])[:, None]
+        weight = ((steps <= step) & (steps <= awake)).float()
+        loss = (weight * softplus(torch.where(steps == step, -logits.look, logits.look))).sum()
+        rows, kinds = logits.at[:, 0], logits.at[:, 1]
+        ages = np.array(SLEEPS)[kinds]
+        falls = torch.from_numpy(kind[rows] == kinds)
+        arrives = torch.from_numpy((ages <= window.best[rows, 0]) & (ages <= awake.numpy()[rows, 0])).float()
+        loss = loss + (arrives * softplus(torch.where(falls, -logits.sleep, logits.sleep))).sum()
+        frames = torch.arange(1, logits.wake.shape[1] + 1)[None]
+        wakes, asleep = frames == step[rows], (frames <= step[rows]) & (frames >= torch.from_numpy(ages)[:, None] + 2)
+        weight = (falls[:, None] & asleep).float()
+        loss = loss + (weight * softplus(torch.where(wakes, -logits.wake, logits.wake))).sum()
+        return loss / len(window.best), 0.0
 
     def _reinforce(self, window: g.Window) -> tuple[Tensor, float]:
-        """The surrogate whose gradient is that of the expected cost and price, relative to it; and its excess over the
-        optimum's, as a share of it."""
-        p = chances(self.net, window, self._rng, self.settings.sleeps)
-        plain = p.detach().numpy()
-        outcome = np.where(np.isfinite(window.outcome), window.outcome, np.float32(0))
-        value, visits = g.evaluate(plain, outcome, window.beyond)
-        edge = outcome + _arrivals(value, window.beyond, outcome.shape[1])[..., None]
-        weight = visits[:, None, None] * (edge - value[:, None, None])
-        unit = max(value[0], window.optimum, 0.0) + LEAST * len(value)
-        surrogate = (p * torch.from_numpy(weight.astype(np.float32))).sum() / unit
-        return surrogate, float((value[0] - window.optimum) / unit)
+        """The cost of taking the worse action, by how much worse it is, relative to the window's value; and how far that is from
+        the optimum's, as a share of it."""
+        logits = logits_of(self.net, window, self._rng, self.settings.sleeps)
+        chances = logits.chances(window)
+        found = g.advantages(chances, window)
+        unit = max(float(found.value[0]), window.optimum, 0.0) + LEAST * len(found.value)
+        reached = np.cumprod(np.concatenate([np.ones((len(chances.look), 1)), 1 - chances.look[:, :-1]], 1), 1)
+        reached = np.maximum(reached, EXPLORED * FADING ** np.arange(reached.shape[1])).astype(np.float32)
+        loss = _worse(logits.look, found.look * reached)
+        if len(logits.at):
+            rows, kinds = logits.at[:, 0], logits.at[:, 1]
+            share = len(chances.look) * len(np.unique(kinds)) / len(logits.at)  # of places that are followed
+            ages = np.minimum(np.array(SLEEPS)[kinds], reached.shape[1]) - 1
+            here = reached[rows, ages] * share
+            asleep = 1 - chances.wake
+            slept = np.cumprod(np.concatenate([np.ones((len(asleep), 1)), asleep[:, :-1]], 1), 1, dtype=np.float32)
+            slept = np.maximum(slept, EXPLORED * np.float32(FADING) ** np.arange(slept.shape[1]))
+            fallen = np.maximum(chances.sleep[rows, kinds], EXPLORED)[:, None]
+            loss = loss + _worse(logits.sleep, found.sleep[rows, kinds] * here)
+            loss = loss + _worse(logits.wake, found.wake * slept * fallen * here[:, None])
+        return loss / unit, float((found.value[0] - window.optimum) / unit)
 
     def _judge(self) -> dict[str, Any]:
         if self.judge is None:
             self.state.best = self._copied()
             return {}
-        ratio, regret, _ = self.judge.score(self._brain())
-        if ratio < self.state.best_score:
-            self.state.best_score, self.state.best = ratio, self._copied()
-        return {"ratio": ratio, "regret": regret, "best": self.state.best_score}
+        state = self._copied()
+        found = []
+        for caution in CAUTIONS if self.settings.sleeps else CAUTIONS[:1]:
+            less = {**state, READINESS: state[READINESS] - torch.tensor([caution, 0.0])}
+            self.net.load_state_dict(less)
+            ratio, regret, _ = self.judge.score(self._brain())
+            found.append((ratio, regret, caution))
+            if ratio < self.state.best_score:
+                self.state.best_score, self.state.best = ratio, less
+        self.net.load_state_dict(state)
+        ratio, regret, caution = min(found)
+        return {"ratio": ratio, "regret": regret, "caution": caution, "best": self.state.best_score}
 
     def _copied(self) -> dict[str, Any]:
         return {key: value.clone() for key, value in self.net.state_dict().items()}
@@ -235,9 +305,21 @@ class Trainer:
         return True
 
 
-def _arrivals(value: np.ndarray, beyond: np.ndarray, horizon: int) -> np.ndarray:
-    """(w, horizon): value of the node that each edge leads to."""
-    w = len(value)
-    whole = np.concatenate([value, beyond[: horizon + 1]])
-    out: np.ndarray = whole[np.minimum(np.arange(w)[:, None] + np.arange(1, horizon + 1)[None], len(whole) - 1)]
-    return out
+def _beyond_looks(graph: g.Graph, at: np.ndarray, steps: np.ndarray, lookahead: bool) -> np.ndarray:
+    """(n,): errors `steps` frames after looks at frames `at` beyond those of a look there. Looking ahead, the frames between two
+    looks have theirs together: they are shared out as if they grew steadily."""
+    c, table = graph.table.carried, graph.table
+    fresh = c.shown[:, 0] - 2.0 * c.right[:, 0]
+    if not lookahead:
+        out: np.ndarray = c.shown[at, steps] - 2.0 * c.right[at, steps] - fresh[at + steps]
+        return out
+    summed = np.concatenate([[0.0], np.cumsum(fresh)])
+    between = graph.error[at, steps, -1] - (summed[np.minimum(at + steps, len(table) - 1) + 1] - summed[at + 1])
+    shared: np.ndarray = 2 * between / steps
+    return shared
+
+
+def _worse(logits: Tensor, advantage: np.ndarray) -> Tensor:
+    """Weighted logistic loss: raises the logit of an action where its advantage (a cost) is below 0."""
+    a = torch.from_numpy(np.ascontiguousarray(advantage, np.float32))
+    return (a.abs() * softplus(torch.where(a > 0, logits, -logits))).sum()

@@ -21,6 +21,7 @@ from everyframe.policies.training.judge import Judge, curve_of, play
 
 Told = Callable[[str], None]
 CURVE_PRICES = tuple(np.geomspace(0.01, 20, 14).tolist())
+IMITATION = Settings().imitation
 LEAST_FRAMES = 120
 """Shorter clips say nothing of a price."""
 
@@ -28,13 +29,15 @@ LEAST_FRAMES = 120
 @dataclass(frozen=True, slots=True)
 class Plan:
     """traces: to train on; validation: to choose by, empty for every fifth of traces. classes: counted, empty for all.
-    minutes: wall time of all trainings. modes: "causal", "lookahead"."""
+    minutes: wall time of all trainings. imitation: of the steps, those at first that imitate the optimum. modes: "causal",
+    "lookahead"."""
 
     traces: tuple[str, ...]
     validation: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     minutes: float = 20.0
-    steps: int = 1200
+    steps: int = 300
+    imitation: int = IMITATION
     seeds: int = 1
     seed: int = 0
     modes: tuple[str, ...] = ("causal", "lookahead")
@@ -62,7 +65,7 @@ def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told:
         judge = Judge(judged, mode == "lookahead")
         best = float("inf")
         for seed in range(plan.seed, plan.seed + plan.seeds):
-            settings = Settings(lookahead=mode == "lookahead", steps=plan.steps, seed=seed)
+            settings = _settings(plan, mode == "lookahead", seed)
             trainer, brain = _train_one(clips, judge, settings, folder, resume, share, tell)
             score = trainer.state.best_score
             about["trainings"].append({"mode": mode, "seed": seed, "ratio": score, "history": trainer.state.history})
@@ -74,6 +77,11 @@ def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told:
     except OSError as e:
         raise SinkError(f"Cannot write {out}: {e.strerror or e}; name a file that can be written with --out.") from e
     return about
+
+
+def _settings(plan: Plan, lookahead: bool, seed: int) -> Settings:
+    estimation = 0 if plan.imitation else min(Settings().estimation, plan.steps)
+    return Settings(lookahead, plan.steps, estimation, min(plan.imitation, plan.steps), seed=seed)
 
 
 def _tables(plan: Plan, tell: Told) -> tuple[list[ClipTable], list[ClipTable]]:

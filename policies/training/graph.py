@@ -1,13 +1,14 @@
-"""The game as a graph of looks, in which every choice's outcome is known: what the exact policy gradient needs.
+"""The game as a graph of looks, in which every choice's outcome is known.
 
 A node is a look at a frame; an edge leads to the next look, with its cost and its error. How an edge can come about: awake
-(every frame decoded) all the way, or asleep from one of `SLEEPS` frames after the look on. A policy gives each edge a
-probability; dynamic programming gives the value of every node under it, and how often each is visited.
+(every frame decoded) all the way, or asleep from one of `SLEEPS` frames after the look on. For any policy, dynamic
+programming gives the value of every node, and what every action of it costs more than its alternative.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -180,26 +181,72 @@ def _observed(window: Window, rows: Ints, k: Ints, seen: Ints, steps: Ints) -> F
     return out
 
 
+class Chances(NamedTuple):
+    """A policy on a window. look (w, D): at each frame after each look, where awake; D is where all look at last. sleep
+    (w, kinds): of falling asleep at each age, 0 where that is not followed. which (w, kinds): row of wake, -1 where it is not
+    followed; wake (rows, horizon): of waking for each frame, where asleep."""
+
+    look: F32
+    sleep: F32
+    which: Ints
+    wake: F32
+
+
+class Advantages(NamedTuple):
+    """What an action costs more than its alternative, the policy being followed from then on; in the shapes of `Chances`. look:
+    than waiting. sleep: than staying awake. wake: than sleeping on. value (w,): of each node."""
+
+    look: F32
+    sleep: F32
+    wake: F32
+    value: F64
+
+
 @njit(cache=True, nogil=True)
-def evaluate(chances, outcome, beyond):  # type: ignore[no-untyped-def]
-    """Value of each node of a window and how often it is visited from the first one, under the chances
-    (w, horizon, kinds) of its edges."""
-    w, steps, kinds = chances.shape
-    value, visits = np.zeros(w), np.zeros(w)
+def _advantages(look, sleep, which, wake, ages, outcome, beyond, ends, a_look, a_sleep, a_wake, value):  # type: ignore[no-untyped-def]
+    w, followed = look.shape
+    kinds = sleep.shape[1]
+    horizon = outcome.shape[1]
+    fall = np.zeros(kinds)
+    to_value = np.zeros(horizon + 1)
     for k in range(w - 1, -1, -1):
-        for d in range(steps):
-            to = k + d + 1
-            rest = value[to] if to < w else beyond[min(to - w, steps)]
+        end = min(ends[k], horizon)
+        for d in range(1, end + 1):
+            to_value[d] = value[k + d] if k + d < w else beyond[min(k + d - w, horizon)]
+        for m in range(kinds):
+            row = which[k, m]
+            if row < 0:
+                continue
+            after = outcome[k, end - 1, m] + to_value[end]
+            for d in range(end - 1, ages[m] + 1, -1):
+                now = outcome[k, d - 1, m] + to_value[d]
+                a_wake[row, d - 1] = now - after
+                after = wake[row, d - 1] * now + (1 - wake[row, d - 1]) * after
+            fall[m] = after
+        last = min(followed, end)
+        arrived = outcome[k, last - 1, kinds] + to_value[last]
+        for d in range(last - 1, 0, -1):
+            waiting = arrived
             for m in range(kinds):
-                if chances[k, d, m] > 0:
-                    value[k] += chances[k, d, m] * (outcome[k, d, m] + rest)
-    visits[0] = 1.0
-    for k in range(w):
-        if visits[k] > 1e-9:
-            for d in range(min(steps, w - k - 1)):
-                for m in range(kinds):
-                    visits[k + d + 1] += visits[k] * chances[k, d, m]
-    return value, visits
+                if ages[m] == d and which[k, m] >= 0:
+                    a_sleep[k, m] = fall[m] - arrived
+                    waiting = sleep[k, m] * fall[m] + (1 - sleep[k, m]) * arrived
+            now = outcome[k, d - 1, kinds] + to_value[d]
+            a_look[k, d - 1] = now - waiting
+            arrived = look[k, d - 1] * now + (1 - look[k, d - 1]) * waiting
+        value[k] = arrived
 
 
-__all__ = ["Graph", "Window", "asleep", "awake", "evaluate", "window_of"]
+def advantages(chances: Chances, window: Window) -> Advantages:
+    """By dynamic programming, from the window's last node to its first (Bellman, 1957): exact for this clip."""
+    w = len(window.outcome)
+    kinds = window.outcome.shape[2] - 1
+    ends = np.minimum(len(window.graph) - window.start - np.arange(w), window.outcome.shape[1])
+    out = Advantages(np.zeros_like(chances.look), np.zeros_like(chances.sleep), np.zeros_like(chances.wake), np.zeros(w))
+    _advantages(
+        *chances, np.array(SLEEPS[:kinds]), window.outcome, window.beyond, ends, out.look, out.sleep, out.wake, out.value
+    )
+    return out
+
+
+__all__ = ["Advantages", "Chances", "Graph", "Window", "advantages", "asleep", "awake", "window_of"]

@@ -33,6 +33,7 @@ def brain_of(look_bias: float = 0.0, sleep_bias: float = -9.0, wake_bias: float 
     ones = np.ones(N, np.float32)
     return Brain(
         0 * ones, ones, -100 * ones, 100 * ones, layers([look_bias], 0.05), layers([sleep_bias, wake_bias], 0.05),
+        rng.normal(0, 0.02, (N, 1)).astype(np.float32), rng.normal(0, 0.02, (N, 2)).astype(np.float32),
         Curve((0.1, 1.0, 10.0), (0.7, 0.9, 0.99), (0.01, 0.1, 0.5)),
     )  # fmt: skip
 
@@ -132,15 +133,15 @@ def spoil(path: Path, fault: str) -> None:
 
 
 class TestPace:
-    def test_it_looks_where_a_look_is_as_likely_as_not(self) -> None:
+    def test_it_looks_when_doubts_add_up_to_a_look(self) -> None:
         pace = Pace(2)
-        logits = np.log(np.array([0.1, 0.6], np.float32) / np.array([0.9, 0.4], np.float32))
+        doubts = np.log(np.array([0.15, 1.2], np.float32))
         seen = []
-        for _ in range(8):
-            looks = pace.look(logits)
+        for _ in range(14):
+            looks = pace.look(doubts)
             seen.append(looks.copy())
             pace.looked(looks)
-        assert np.flatnonzero([s[0] for s in seen]).tolist() == [6]  # .9 ** 7 < .5
+        assert np.flatnonzero([s[0] for s in seen]).tolist() == [6, 13]
         assert all(s[1] for s in seen)
 
     def test_it_falls_asleep_at_the_given_ages_and_looks_after_waking(self) -> None:
@@ -149,7 +150,7 @@ class TestPace:
         for age in range(6):
             pace.since[:] = age
             assert not pace.look(low)[0]
-            decodes = bool(pace.decodes(np.array([[high if age >= 2 else -high, -high]]))[0])
+            decodes = bool(pace.decodes(np.array([[high if age >= 2 else -high, -high]], np.float32))[0])
             assert decodes == (age < SLEEPS[1])
             if not decodes:
                 break

@@ -1,9 +1,8 @@
-"""Training: the graph is the game, the gradient is that of the expected return, and it gets better; checkpoints go on."""
+"""Training: the graph is the game, advantages are exact, it gets better, and checkpoints go on."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +14,18 @@ from everyframe.policies.brain import SLEEPS
 from everyframe.policies.features import FEATURES
 from everyframe.policies.simulation.arena import arena_of
 from everyframe.policies.simulation.vector import Draw, VectorKeyFrame
-from everyframe.policies.train import LEAST, Settings, Trainer
+from everyframe.policies.train import Settings, Trainer
 from everyframe.policies.training import graph as g
 from everyframe.policies.training.judge import Judge, play
-from everyframe.policies.training.net import Net, chances
+from everyframe.policies.training.net import Net, logits_of
 
 torch.set_num_threads(1)
 TABLE = drawn_table(60, 20, seed=3)
-SHORT = Settings(steps=6, imitation=2, stretches=2, frames=(20, 40), judge_every=3, width=8)
+SHORT = Settings(steps=6, estimation=1, imitation=2, stretches=2, frames=(20, 40), judge_every=3, width=8)
 
 
 def window(price: float = 1.0, decode: float | None = None, start: int = 0, end: int = 60) -> g.Window:
     return g.window_of(g.Graph.of(TABLE, False), start, end, price, decode, np.random.default_rng(0))
-
-
-def small_net() -> Net:
-    torch.manual_seed(0)
-    return Net(np.zeros(len(FEATURES), np.float32), np.ones(len(FEATURES), np.float32), 8).eval()
 
 
 @pytest.mark.parametrize("decode", [None, 0.25])
@@ -50,57 +44,65 @@ def test_an_awake_way_through_the_graph_costs_what_the_game_says(decode: float |
     assert -sum(rewards) == pytest.approx(total + at_first + 0.7 * missed / TABLE.normaliser, rel=1e-4)
 
 
-def test_chances_of_the_edges_of_every_node_add_up_to_one() -> None:
-    made = window()
-    p = chances(small_net(), made, np.random.default_rng(0)).detach().numpy()
-    np.testing.assert_allclose(p.sum((1, 2)), 1, atol=1e-3)
-    assert (p[~np.isfinite(made.outcome)] == 0).all()
-    for m, a in enumerate(SLEEPS[: p.shape[2] - 1]):
-        assert (p[:, : a + 1, m] == 0).all()  # no look where nothing was decoded
+def bare(outcome: np.ndarray, beyond: np.ndarray) -> g.Window:
+    w = len(outcome)
+    return replace(window(), end=w, outcome=outcome.astype(np.float32), beyond=beyond, memory=np.zeros((w, 4), np.float32))
 
 
-def test_the_value_is_the_mean_over_all_ways_through() -> None:
+def test_values_and_advantages_of_a_stream_that_stays_awake() -> None:
     rng = np.random.default_rng(1)
-    p = rng.random((4, 3, 1))
-    p /= p.sum((1, 2), keepdims=True)
-    outcome = rng.random((4, 3, 1))
-    beyond = np.array([0.0, 0.3, 0.5, 0.9])
+    made = bare(rng.random((4, 3, 1)), np.array([0.0, 0.3, 0.5, 0.9]))
+    p = rng.random((4, 3)).astype(np.float32)
+    found = g.advantages(
+        g.Chances(p, np.zeros((4, 0), np.float32), np.zeros((4, 0), np.int64), np.zeros((0, 3), np.float32)), made
+    )
 
-    def walk(k: int) -> float:
-        if k >= 4:
-            return float(beyond[k - 4])
-        return sum(p[k, d, 0] * (outcome[k, d, 0] + walk(k + d + 1)) for d in range(3))
+    def node(k: int) -> float:
+        return float(made.beyond[k - 4]) if k >= 4 else arrive(k, 1)
 
-    value, visits = g.evaluate(p, outcome, beyond)
-    assert value[0] == pytest.approx(walk(0))
-    ways = [w for n in range(4) for w in product((1, 2, 3), repeat=n) if sum(w) < 4]
-    for k in range(4):
-        reach = sum(np.prod([p[sum(w[:i]), d - 1, 0] for i, d in enumerate(w)]) for w in ways if sum(w) == k)
-        assert visits[k] == pytest.approx(reach)
+    def look(k: int, d: int) -> float:
+        return float(made.outcome[k, d - 1, 0]) + node(k + d)
+
+    def arrive(k: int, d: int) -> float:
+        return look(k, d) if d == 3 else float(p[k, d - 1]) * look(k, d) + (1 - float(p[k, d - 1])) * arrive(k, d + 1)
+
+    np.testing.assert_allclose(found.value, [node(k) for k in range(4)], rtol=1e-5)
+    ours = [[look(k, d) - arrive(k, d + 1) for d in (1, 2)] for k in range(4)]
+    np.testing.assert_allclose(found.look[:, :2], ours, atol=1e-5)
+    assert (found.look[:, 2] == 0).all()
 
 
-def test_the_surrogates_gradient_is_that_of_the_expected_return() -> None:
-    trainer = Trainer([TABLE], None, replace(SHORT, noise=0.0, sleeps=False))
-    trainer.net.eval()
-    made = window(end=30)
-    outcome = np.where(np.isfinite(made.outcome), made.outcome, np.float32(0))
+def test_advantages_of_sleep_and_of_waking() -> None:
+    assert SLEEPS[0] == 1
+    outcome = np.zeros((1, 5, 2))
+    outcome[0, :, 1] = [5, 5, 5, 5, 2.0]  # awake: the last frame is the best
+    outcome[0, 2:, 0] = [1.0, 0.5, 3.0]  # asleep from 1 on: looks at 3, 4 or 5
+    made = bare(outcome, np.zeros(6))
+    look = np.full((1, 5), 0.0, np.float32)
+    wake = np.array([[0, 0, 0.5, 0.25, 0]], np.float32)
+    chances = g.Chances(look, np.array([[0.5]], np.float32), np.array([[0]]), wake)
+    found = g.advantages(chances, made)
+    at_four = 0.25 * 0.5 + 0.75 * 3.0
+    at_three = 0.5 * 1.0 + 0.5 * at_four
+    np.testing.assert_allclose(found.wake[0, 2:4], [1.0 - at_four, 0.5 - 3.0], rtol=1e-6)
+    assert found.sleep[0, 0] == pytest.approx(at_three - 2.0)
+    assert found.value[0] == pytest.approx(0.5 * at_three + 0.5 * 2.0)
+    assert found.look[0, 0] == pytest.approx(5.0 - found.value[0])
 
-    def value() -> float:
-        p = chances(trainer.net, made, np.random.default_rng(5), sleeps=False).detach().numpy().astype(np.float64)
-        return float(g.evaluate(p, outcome, made.beyond)[0][0])
 
-    bias = trainer.net.look_net[-1].bias
-    step = 1e-2
-    with torch.no_grad():
-        bias += step
-        above = value()
-        bias -= 2 * step
-        below = value()
-        bias += step
-    loss, _ = trainer._reinforce(made)
-    loss.backward()
-    unit = max(value(), made.optimum) + LEAST * 30
-    assert float(bias.grad) * unit == pytest.approx((above - below) / (2 * step), rel=0.05, abs=1e-3)
+def test_all_places_of_a_window_have_a_logit() -> None:
+    torch.manual_seed(0)
+    net = Net(np.zeros(len(FEATURES), np.float32), np.ones(len(FEATURES), np.float32), 8).eval()
+    made = window()
+    logits = logits_of(net, made, np.random.default_rng(0))
+    chances = logits.chances(made)
+    assert chances.look.shape[0] == 60 and chances.look.min() > 0 and chances.look.max() < 1
+    rows = chances.which >= 0
+    assert rows.sum() == len(logits.at) and (chances.sleep[~rows] == 0).all()
+    for row, (k, m) in enumerate(logits.at):
+        used = logits.wake[row] != 0
+        assert not used[: SLEEPS[m] + 1].any() and not used[60 - k - 1 :].any()
+    assert len(logits_of(net, made, np.random.default_rng(0), sleeps=False).at) == 0
 
 
 def test_the_graph_sees_what_the_game_shows() -> None:
@@ -121,10 +123,10 @@ def test_the_graph_sees_what_the_game_shows() -> None:
 @pytest.mark.parametrize("lookahead", [False, True])
 def test_it_learns(lookahead: bool) -> None:
     tables = [drawn_table(80, 20, seed=s) for s in range(3)]
-    settings = Settings(lookahead, steps=60, imitation=0, stretches=2, frames=(40, 60), judge_every=60, width=16, rate=0.02)
+    settings = Settings(lookahead, steps=60, estimation=0, stretches=2, frames=(40, 60), judge_every=60, width=16, rate=0.02, tuning=1.0)
     trainer = Trainer(tables, None, settings)
     with torch.no_grad():
-        trainer.net.look_net[-1].bias.fill_(3.0)  # a look at nearly every frame
+        trainer.net.look_net[-1].bias.fill_(1.0)  # a look at every frame
     graph = g.Graph.of(tables[0], lookahead)
     made = [g.window_of(graph, 0, 80, price, None, np.random.default_rng(0)) for price in (0.1, 1.0, 5.0)]
 
