@@ -252,20 +252,21 @@ class Trainer:
 
     def _ranges(self) -> tuple[F32, F32, F32, F32]:
         """Mean, spread, least and most of each feature over draws, looks at about the optimum's distances."""
+        rng = np.random.default_rng(0)  # the same for all seeds
         seen = []
         for graph in self.graphs:
             for _ in range(3):
                 n = len(graph)
                 frames = min(200, n)
-                start = int(self._rng.integers(0, n - frames + 1))
-                price = float(np.exp(self._rng.uniform(*np.log(self.settings.price))))
-                decode = float(np.exp(self._rng.uniform(*np.log(self.settings.decode))))
-                window = g.window_of(graph, start, start + frames, price, decode, self._rng)
-                rows = self._rng.integers(0, frames, 600)
-                steps = np.minimum(self._rng.geometric(1 / 25, 600), graph.table.horizon)
+                start = int(rng.integers(0, n - frames + 1))
+                price = float(np.exp(rng.uniform(*np.log(self.settings.price))))
+                decode = float(np.exp(rng.uniform(*np.log(self.settings.decode))))
+                window = g.window_of(graph, start, start + frames, price, decode, rng)
+                rows = rng.integers(0, frames, 600)
+                steps = np.minimum(rng.geometric(1 / 25, 600), graph.table.horizon)
                 keep = start + rows + steps < n
                 rows, steps = rows[keep], steps[keep]
-                since = np.minimum(steps, self._rng.choice([1, 4, 16, 300], len(steps)))
+                since = np.minimum(steps, rng.choice([1, 4, 16, 300], len(steps)))
                 seen.append(g.asleep(window, rows, since, steps))
         x = np.concatenate(seen)
         mean, scale = x.mean(0), np.maximum(x.std(0), 0.05)

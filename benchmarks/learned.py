@@ -1,0 +1,157 @@
+"""The policy `learned` on recorded clips, in the simulation: cost against F1 beside strides, the optimum and what else there is.
+
+    python benchmarks/learned.py --write
+    python benchmarks/learned.py --weights imitation.safetensors --weights learned.safetensors
+    python benchmarks/learned.py --decode 0.25 --write
+    python benchmarks/learned.py --clip parking --mode causal --plot learned.png
+
+With --weights given several times each file is one row of means: seeds, or imitation beside reinforcement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import common
+import numpy as np
+import tracing
+from common import TRAFFIC, number
+
+from everyframe.pipeline.settings import LabelSettings, Mode
+from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.replay import Machine, replay
+from everyframe.policies.brain import load
+from everyframe.policies.learned import WEIGHTS
+from everyframe.policies.simulation.optimum import Point, cost_at, regret
+from everyframe.policies.training.judge import TARGETS, Judge, play
+
+PRICES = tuple(np.geomspace(0.01, 30, 15).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One clip in one mode: points of each curve, and of the policy `motion` where a trace can play it."""
+
+    name: str
+    learned: list[Point]
+    strides: list[Point]
+    optimum: list[Point]
+    motion: Point | None
+
+    def reached(self, f1: float) -> float:
+        """Cost at an F1; where no price reaches it, with a share of the stream looked at frame by frame."""
+        return cost_at([*self.learned, self.strides[0]], f1)
+
+
+def main() -> None:
+    made = common.parser(__doc__ or "")
+    common.add_clips(made, "the validation cameras")
+    made.add_argument("--mode", action="append", choices=("causal", "lookahead"), help="default: both")
+    made.add_argument("--weights", action="append", help="of everyframe train; may be repeated; default: the package's")
+    made.add_argument("--decode", type=float, help="cost of decoding a frame in CNN passes; default: of this machine")
+    made.add_argument("--traces", help="folder of traces; default: in the cache folder")
+    made.add_argument("--plot", help="draw the curves into this file")
+    options = made.parse_args()
+    common.need_data()
+    names = options.clip or tracing.VALIDATION
+    modes: Sequence[Mode] = options.mode or ("causal", "lookahead")
+    paths = [tracing.trace_of(n, common.model_of(options), tracing.folder_of(options.traces), options.limit) for n in names]
+    tables = [tracing.clip_table(path) for path in paths]
+    parts, drawn = [], []
+    for mode in modes:
+        judge = Judge(tables, mode == "lookahead", options.decode)
+        motion = [_motion(path, mode, options.decode, options.limit) for path in paths]
+        for weights in options.weights or [str(WEIGHTS)]:
+            played = _played(names, judge, mode, weights, motion)
+            title = mode if options.weights is None else f"{mode}, {Path(weights).stem}"
+            parts += [f"### {title}", "", _table(played), "", _means(played), ""]
+            drawn += [(mode, p) for p in played]
+    if options.plot:
+        draw(drawn, Path(options.plot))
+    section = "learned" if options.decode is None else "learned, dear decoding"
+    common.publish(section, "\n".join(parts), options.write)
+
+
+def _played(
+    names: Sequence[str], judge: Judge, mode: Mode, weights: str, motion: Sequence[Point | None]
+) -> list[Played]:
+    points = play(load(weights)[0][mode], judge.arena, judge.lookahead, PRICES, judge.decode)
+    return [Played(*row) for row in zip(names, points, judge.strides, judge.optima, motion, strict=True)]
+
+
+def _motion(path: Path, mode: Mode, decode: float | None, limit: int | None) -> Point | None:
+    """`motion` replayed; None for causal labels, where it looks at parts of pictures."""
+    if mode == "causal":
+        return None
+    trace = tf.load(path)
+    machine = Machine() if decode is None else Machine(decode=decode * trace.costs["detect"])
+    row = replay(trace, ["motion"], LabelSettings(mode=mode, classes=TRAFFIC, limit=limit), machine)[0]
+    cost = (row.cpu_ms_per_frame or 0) / (row.dense_cpu_ms_per_frame or 1)
+    return Point("motion", cost, row.f1_dense, round(row.cnn_fraction * row.frames), row.decode_fraction)
+
+
+def _table(played: Sequence[Played]) -> str:
+    heads = ["clip"]
+    for f1 in TARGETS:
+        heads += [f"F1 {f1:.2f}: learned", "stride", "optimum", "ratio"]
+    heads += ["motion: F1", "cost", "learned there"]
+    rows = []
+    for p in played:
+        row = [p.name]
+        for f1 in TARGETS:
+            mine, stride, best = p.reached(f1), cost_at(p.strides, f1), cost_at(p.optimum, f1)
+            row += [f"{mine:.4f}", f"{stride:.4f}", f"{best:.4f}", f"{mine / stride:.2f}"]
+        if p.motion is None:
+            row += ["-", "-", "-"]
+        else:
+            row += [number(p.motion.f1), number(p.motion.cost, ".4f"), f"{p.reached(p.motion.f1):.4f}"]
+        rows.append(row)
+    return common.markdown(heads, rows)
+
+
+def _means(played: Sequence[Played]) -> str:
+    ratios = [p.reached(f1) / cost_at(p.strides, f1) for p in played for f1 in TARGETS]
+    bests = [cost_at(p.optimum, f1) / cost_at(p.strides, f1) for p in played for f1 in TARGETS]
+    left = [
+        regret(p.reached(f1), cost_at(p.strides, f1), cost_at(p.optimum, f1)) for p in played for f1 in TARGETS
+    ]
+    text = (
+        f"Means over clips and targets: cost over the best stride's {np.mean(ratios):.2f} (worst {max(ratios):.2f}; the "
+        f"optimum's {np.mean(bests):.2f}); regret {np.mean(left):.0%}, median {np.median(left):.0%}"
+    )
+    known = [p.reached(p.motion.f1) / p.motion.cost for p in played if p.motion is not None]
+    return text + (f"; cost over `motion`'s at its F1 {np.mean(known):.2f}." if known else ".")
+
+
+def draw(drawn: Sequence[tuple[str, Played]], path: Path) -> None:
+    """Cost against F1, one panel a clip and mode."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = min(len(drawn), 4)
+    rows = math.ceil(len(drawn) / columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), layout="constrained", squeeze=False)
+    for axis, (mode, p) in zip(axes.flat, drawn, strict=False):
+        for points, label, style in (
+            (p.strides, "stride", "o-"), (p.learned, "learned", "s-"), (p.optimum, "optimum in hindsight", "k--"),
+        ):  # fmt: skip
+            axis.plot([q.cost for q in points], [q.f1 for q in points], style, markersize=3, label=label)
+        if p.motion is not None:
+            axis.plot(p.motion.cost, p.motion.f1, "D", label="motion")
+        axis.set(xscale="log", ylim=(0.5, 1.01), title=f"{p.name}, {mode}")
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(drawn) :]:
+        axis.set_visible(False)
+    axes[0][0].legend(fontsize="x-small")
+    figure.supxlabel("cost, dense frames")
+    figure.supylabel("F1 against the dense detector")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
