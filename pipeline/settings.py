@@ -114,7 +114,8 @@ class RunSettings:
 
 
 HELP: dict[str, str] = {
-    "policy": "Which frames are decoded and which see the CNN: motion, stride:N, region, region:N, iframes, random:P or dense.",
+    "policy": "Which frames are decoded and which see the CNN: motion, learned, stride:N, flow:N, region:N, lattice:N, residual, "
+    "iframes, random:P or dense; docs/cli.md says what each does.",
     "mode": "causal: a label uses the past only. lookahead: the next key frame too (better, for files).",
     "classes": "COCO class names to report, as in person,car. Empty: all 80.",
     "conf": "Lowest score of a reported object, 0.01 to 1.",

@@ -15,6 +15,7 @@ from everyframe.pipeline.config import load_config, make_settings, presets, to_y
 from everyframe.pipeline.errors import SettingsError
 from everyframe.pipeline.settings import HELP, Format, Goal, RunSettings
 from everyframe.pipeline.sinks.registry import FORMATS
+from everyframe.policies.registry import POLICIES
 
 
 def refused(options: dict[str, Any], file: dict[str, Any] | None = None) -> str:
@@ -161,3 +162,7 @@ def test_audits_are_on_where_an_accuracy_is_held():
 )
 def test_goals_that_cannot_be(options, says):
     assert says in refused(options)
+
+
+def test_help_names_every_policy():
+    assert not [entry.form for entry in POLICIES.values() if entry.form.partition(":")[0] not in HELP["policy"]]
