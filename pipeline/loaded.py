@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors.detector import MIN_SCORE
 from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
-from everyframe.pipeline.warm import warm_detector, warm_rungs
+from everyframe.pipeline.warm import warm_crops, warm_detector, warm_rungs
 from everyframe.policies.registry import make_policy
+
+_WARM: WeakKeyDictionary[Detector, set[tuple[tuple[str, ...], tuple[int, int]]]] = WeakKeyDictionary()
+"""What each detector was warmed for: rungs, and the size of pictures whose crops it has seen."""
 
 
 class Detectors:
@@ -17,15 +22,17 @@ class Detectors:
     def __init__(self, given: Detector | None = None) -> None:
         self._given = given
         self._loaded: dict[tuple[ModelSettings, int, int, float], Detector] = {}
-        self._warm: set[tuple[int, tuple[str, ...]]] = set()
 
     def get(self, settings: LabelSettings, info: SourceInfo) -> Detector:
         """Raises DetectorError. Its lowest score is that of the settings, or lower: weak detections continue tracks."""
         detector = self._given or self._load(settings, info)
         rungs = make_policy(settings.policy, settings.mode).traits.rungs
-        if (id(detector), rungs) not in self._warm:
+        size = (info.width, info.height) if "region" in rungs else (0, 0)
+        done = _WARM.setdefault(detector, set())
+        if (rungs, size) not in done:
             warm_rungs(detector, rungs)
-            self._warm.add((id(detector), rungs))
+            warm_crops(detector, *size)
+            done.add((rungs, size))
         return detector
 
     def _load(self, settings: LabelSettings, info: SourceInfo) -> Detector:
@@ -39,4 +46,3 @@ class Detectors:
 
     def clear(self) -> None:
         self._loaded.clear()
-        self._warm.clear()

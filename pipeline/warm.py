@@ -9,7 +9,11 @@ from functools import lru_cache
 import numpy as np
 
 from everyframe.operators.base import Detector, Prices
+from everyframe.operators.detectors import Prepared
+from everyframe.operators.detectors.letterbox import Letterbox, fit
 from everyframe.operators.propagate import Propagate
+from everyframe.operators.region.crops import InParts
+from everyframe.operators.region.sizes import crop_sizes
 from everyframe.operators.types import Objects, View
 from everyframe.pipeline.ladder import Ladder
 from everyframe.pipeline.lattice import Gap, Lattice
@@ -93,6 +97,15 @@ def warm_rungs(detector: Detector, rungs: Sequence[str]) -> None:
             view, objects = moving_scene(WIDTH, HEIGHT, index)
             ladder.follow(view)
             ladder.look("detect" if index == 0 else name, view, objects[index:])
+
+
+def warm_crops(detector: Detector, width: int, height: int) -> None:
+    """Looks once at a grey crop of each size of the fixed list for pictures of a size; nothing where that is 0."""
+    if not width or not isinstance(detector, InParts):
+        return
+    for size in map(tuple, crop_sizes(fit(width, height, detector.imgsz)).tolist()):
+        box = Letterbox(size, size, size)
+        detector.infer_many([Prepared(np.zeros((1, size[1], size[0], 3), np.float32), box)])
 
 
 def warm_detector(detector: Detector, width: int, height: int) -> None:

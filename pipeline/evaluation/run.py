@@ -60,7 +60,9 @@ def evaluate(
     judge = Judge.of(reference, detector, classes, known_truth)
     runner = detector if measure else ReplayDetector(reference, detector)
     if measure:
-        _warm_up(video, settings, detector)
+        for policy in ("stride:4", *policies):
+            if not policy.startswith(PEER):
+                _warm_up(video, replace(settings, policy=policy), detector)
     rows = []
     for policy in policies:
         wanted = replace(settings, policy=policy)
@@ -96,7 +98,7 @@ def _engine(policy: str, detector: NanoDetDetector | ReplayDetector) -> Engine:
 
 def _warm_up(video: str, settings: LabelSettings, detector: NanoDetDetector) -> None:
     """Compiled code and the runtime's buffers are made before anything is measured."""
-    few = replace(settings, policy="stride:4", limit=min(WARM_FRAMES, settings.limit or WARM_FRAMES))
+    few = replace(settings, limit=min(WARM_FRAMES, settings.limit or WARM_FRAMES))
     for _ in _events(LocalEngine(detector), video, few):
         pass
 
