@@ -21,8 +21,8 @@ from everyframe.pipeline.overlay import draw_labels
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.sinks.files import is_kept, part_path, take_final_name, write_error
 
-# Without B frames x264 gives the same bytes every time, and the mp4 needs no edit list.
-_X264 = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "2"}
+# One thread: with two, x264 now and then gives other bytes. Without B frames the mp4 needs no edit list.
+_X264 = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "1"}
 
 
 class VideoSink:
