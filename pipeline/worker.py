@@ -114,7 +114,9 @@ class StreamWorker:
         self.stats.cpu_ms = dict(self._meter.total)
         self.stats.decoded = self._decoder.decoded
         self.stats.audits = self._auditor.sums
-        notes = (self._source.info.decode_all, self._fields.note)
+        gave_up = getattr(self.policy, "note", "")  # of a policy that left the stream to another
+        handed = f"Policy {self.policy.name} left this stream to {gave_up}." if gave_up else ""
+        notes = (self._source.info.decode_all, self._fields.note, handed)
         self.stats.notes += [note for note in notes if note and note not in self.stats.notes]
 
     def _records(self) -> Iterator[FrameLabels]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 
 from everyframe.operators.base import Prices
 from everyframe.pipeline.audits import AuditSums
+from everyframe.pipeline.engines.base import Finished
+from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.goal import MOST, Pilot
-from everyframe.pipeline.settings import Goal
+from everyframe.pipeline.settings import Goal, LabelSettings, ModelSettings
 from everyframe.policies.base import Decision, EveryFrame, Observation
 from everyframe.policies.fixed import Stride
+from everyframe.policies.learned import Learned
+from everyframe.policies.registry import POLICIES, Entry
 
 LOOK, DECODE, PLAIN = 30.0, 1.0, 0.9
 PRICES = Prices({"detect": LOOK, "decode": DECODE, "plain": PLAIN})
@@ -92,3 +97,13 @@ def test_an_accuracy_is_approached_as_audits_come(camera: float) -> None:
             audits.take(int(rng.binomial(20, 1 - error)), 20, 20)
         pilot.frame(frame, frame, 0, audits)
     assert abs(1 - 0.9 - error) < abs(0.1 - min(camera * 0.1, 0.9)) / 2 + 0.01
+
+
+def test_a_policy_that_gives_up_is_told_of_in_the_summary(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = lambda text, mode: Learned(None, mode, Path("no-such.safetensors"))
+    monkeypatch.setitem(POLICIES, "learned", Entry("learned", "", broken))
+    model = ModelSettings(imgsz=192, runtime="torch", precision="f32")
+    wanted = LabelSettings(policy="learned", mode="lookahead", limit=20, model=model, goal=Goal(target_f1=0.9))
+    events = list(LocalEngine().run([str(data_dir / "parking" / "parking.mp4")], wanted))
+    assert isinstance(events[-1], Finished) and events[-1].error is None
+    assert events[-1].stats.notes == ["Policy learned left this stream to motion, no usable weights."]
