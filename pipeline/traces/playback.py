@@ -252,7 +252,8 @@ class TraceLooks:
         keys = np.flatnonzero(trace.packets.is_key[trace.frames.packet])
         ends = np.cumsum(trace.detections.count[keys])
         looks = trace.detections.looks.astype(np.float32) / np.float32(255)
-        self._looks = dict(zip(keys.tolist(), np.split(looks, ends[:-1]), strict=True))
+        starts = ends - trace.detections.count[keys]
+        self._looks = {key: looks[a:b] for key, a, b in zip(keys.tolist(), starts.tolist(), ends.tolist(), strict=True)}
 
     def __call__(self, picture: U8, boxes: F32) -> F32:
         index = number_of(picture)
