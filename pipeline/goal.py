@@ -28,15 +28,15 @@ LEAST_ERROR = 0.01
 class Pilot:
     """Steers one stream's policy; does nothing where there is no goal or the policy can't be steered.
 
-    prices: CPU ms of `detect` (the CNN with its preparation), `decode` (with vectors and propagation), `plain` (decoding
-    alone), as `pipeline.prices` gives them.
+    prices: CPU ms of `detect` (the CNN with its preparation), `decode` (with motion, tracks and policy), `plain` (decoding
+    alone) and `frame` (what every frame costs besides), as `pipeline.prices` gives them.
     """
 
     def __init__(self, policy: Policy, goal: Goal, prices: Prices) -> None:
         self._policy = policy if isinstance(policy, Steerable) else None
         self._goal = goal
-        look, decode, plain = (prices.rungs.get(name, 0.0) for name in ("detect", "decode", "plain"))
-        self._look, self._decode, self._dense = look, decode, look + plain
+        look, decode, plain, frame = (prices.rungs.get(name, 0.0) for name in ("detect", "decode", "plain", "frame"))
+        self._look, self._decode, self._frame, self._dense = look, decode, frame, look + plain
         self._frames = self._decoded = self._looks = self._audited = 0
         self._spent = 0.0
         self._recent = 0.0
@@ -76,6 +76,7 @@ class Pilot:
 
     def _by_cost(self, frames: int, decoded: int, looks: int, wanted: float) -> None:
         spent = (decoded - self._decoded) * self._decode + (looks - self._looks) * self._look
+        spent += (frames - self._frames) * self._frame
         self._spent += spent
         share = min((frames - self._frames) / HORIZON * 2, 1.0)
         now = spent / (frames - self._frames)

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import process_time
+
+import numpy as np
 
 from everyframe.operators.base import Detector, Prices
-from everyframe.operators.detectors import weights
+from everyframe.operators.detectors import NanoDetDetector, weights
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.sizes import crop_sizes
+from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.cost_table import CostTable, default_table
-from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, settled, translated
-from everyframe.pipeline.decoder import Decoder
-from everyframe.pipeline.fields import FieldBuilder
+from everyframe.pipeline.costs import (
+    cost_row,
+    detect_costs,
+    load,
+    look_ms,
+    measure_costs,
+    settled,
+    translated,
+)
 from everyframe.pipeline.records import SourceInfo
-from everyframe.pipeline.settings import LabelSettings, ModelSettings
+from everyframe.pipeline.settings import Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
+from everyframe.pipeline.worker import StreamWorker
 from everyframe.policies.base import Steerable
 from everyframe.policies.registry import make_policy
 
-DECODED = 32
-"""Frames of a video by which the cost of its decoding is judged."""
+MEASURED = 48
+"""Frames of a video by which its costs beside the CNN are judged."""
+CROWD = 8
 
 
 def priced(
@@ -40,7 +50,7 @@ def priced(
         prices = prices_for(settings.model, width, height, detector)
     if path is not None and isinstance(policy, Steerable) and "decode" not in prices.rungs:
         look = whole_look_ms(settings.model, width, height)
-        prices = replace(prices, rungs={**prices.rungs, **decoding_ms(path), "detect": look})
+        prices = replace(prices, rungs={**prices.rungs, **stream_ms(path, settings), "detect": look})
     return settings if prices is settings.prices else replace(settings, prices=prices)
 
 
@@ -72,28 +82,52 @@ def prices_for(
     return Prices({"detect": known.pop(whole.outer)}, known)
 
 
-def whole_look_ms(model: ModelSettings, width: int, height: int) -> float:
+def whole_look_ms(model: ModelSettings, width: int, height: int, table: CostTable | None = None) -> float:
     """CPU ms of a look at the whole picture, with its preparation. Raises DetectorError."""
-    rows = measure_costs(model, width, height, again=False)
-    wanted = {"detect": model.runtime, "prepare": ""}
-    return sum(row.ms for row in rows if wanted.get(row.rung) == row.runtime and row.precision in ("", model.precision))
+    table = table or default_table()
+    prepare = table.get(cost_row("prepare", (width, height)))
+    detect = [row for row in detect_costs(model, width, height, table) if row.precision == model.precision]
+    if prepare is None:
+        rows = measure_costs(model, width, height, table, again=False)
+        prepare = next(row.ms for row in rows if row.rung == "prepare")
+    return detect[0].ms + prepare
 
 
-def decoding_ms(path: str, frames: int = DECODED) -> dict[str, float]:
-    """CPU ms of a frame of this video: `decode` with its motion, `plain` without. Of its first frames, to two digits: so
-    two runs mostly get the same. Raises SourceError."""
+class _Crowd:
+    """A detector that costs nothing and always finds the same: with it a run's other costs can be measured."""
+
+    runtime = precision = ""
+
+    def __init__(self, names: tuple[str, ...], supercategory: tuple[str, ...]) -> None:
+        self.names = names
+        self.supercategory = supercategory
+
+    def detect(self, picture: U8) -> Objects:
+        height, width = picture.shape[:2]
+        left = np.linspace(0, 0.9 * width, CROWD)
+        xyxy = np.stack((left, 0 * left + 0.4 * height, left + 0.08 * width, 0 * left + 0.7 * height), 1)
+        return Objects.of(xyxy, np.full(CROWD, 0.9), np.zeros(CROWD))
+
+    def prepare(self, picture: U8) -> U8:
+        return picture
+
+    def infer(self, prepared: U8) -> Objects:
+        return self.detect(prepared)
+
+
+def stream_ms(path: str, settings: LabelSettings, frames: int = MEASURED) -> dict[str, float]:
+    """CPU ms of this video beside the CNN: `plain`, decoding a frame; `decode`, that with its motion, tracks and policy;
+    `frame`, what every frame costs besides. Of its first frames, to two digits: so two runs mostly get the same. Raises
+    SourceError."""
+    few = replace(settings, limit=frames, audit=0.0, goal=Goal(), prices=Prices())
     with FileSource(path) as source:
-        decoder, fields = Decoder(source), FieldBuilder(source.info)
-        spent, motion, count = 0.0, 0.0, 0
-        for packet in source.packets():
-            for slot in decoder.push(packet, True):
-                spent += slot.decode_ms
-                count += 1
-                start = process_time()
-                fields.push(slot)
-                motion += (process_time() - start) * 1e3
-            if count >= frames:
-                break
-    plain = spent / max(count, 1)
-    both = plain + motion / max(count, 1)
-    return {"decode": float(f"{both:.1e}"), "plain": float(f"{plain:.1e}")}
+        worker = StreamWorker(source, _Crowd(NanoDetDetector.names, NanoDetDetector.supercategory), few)
+        for _ in worker.chunks():
+            pass
+    stats = worker.stats
+    decoded, count = max(stats.decoded, 1), max(stats.frames, 1)
+    plain = stats.cpu_ms.get("decode", 0.0) / decoded
+    own = sum(stats.cpu_ms.get(step, 0.0) for step in ("motion", "propagate", "policy")) / decoded
+    looks = sum(stats.cpu_ms.get(step, 0.0) for step in ("cnn", "convert"))
+    rest = (stats.total_cpu_ms - looks) / count - (plain + own) * decoded / count
+    return {name: float(f"{ms:.1e}") for name, ms in (("plain", plain), ("decode", plain + own), ("frame", max(rest, 0.0)))}
