@@ -76,3 +76,12 @@ def test_weights_that_cannot_be_read_are_the_users_error(tmp_path: Path, thrifty
 def test_rungs_that_run_a_part_of_the_net_are_priced_on_a_scene() -> None:
     [row] = [r for r in measure_rungs(MODEL, 322, 242) if r.rung == "region"]
     assert row.ms > 0 and (row.size, row.runtime) == ("322x242", "torch")
+
+
+def test_costs_beside_the_cnn_are_measured_where_a_policy_can_be_steered(data_dir):
+    video = str(data_dir / "parking" / "parking.mp4")
+    settings = LabelSettings(policy="learned", mode="lookahead", model=ModelSettings(runtime="torch", precision="f32"))
+    found = prices.stream_ms(video, settings, 24)
+    assert set(found) == {"plain", "decode", "frame"}
+    assert 0 < found["plain"] < found["decode"]
+    assert found["frame"] >= 0
