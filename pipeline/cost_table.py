@@ -25,7 +25,7 @@ class Cost:
 
     machine: `machine_id`. rung: detect, prepare (resize and normalise for the CNN), propagate, hold. size: what
     the rung works on, "640x480": the CNN's input for detect, else the picture. model, runtime, version, precision:
-    empty and threads 1 where the rung has no CNN.
+    empty and threads 1 where the rung has no CNN; of prepare, the longer side that it scales to, and its threads.
     """
 
     machine: str

@@ -17,7 +17,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from everyframe.operators.base import Detector
+from everyframe.operators.base import Detector, Operator
 from everyframe.operators.detectors import NanoDetDetector, Prepared, load_detector, weights
 from everyframe.operators.detectors.detector import MIN_SCORE
 from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
@@ -90,20 +90,34 @@ def detect_costs(
 def measure_costs(
     settings: ModelSettings, width: int, height: int, table: CostTable | None = None, again: bool = True
 ) -> list[Cost]:
-    """Every rung's CPU ms for pictures of a size: measured, kept in the table and returned, cheapest last."""
+    """Every rung's CPU ms for pictures of a size, cheapest last: looked up, or measured where it never was or if `again`,
+    and kept in the table."""
     table = table or default_table()
-    detect = detect_costs(settings, width, height, table, again)
-    picture, box = _picture(width, height), fit(width, height, settings.imgsz)
+    rows = detect_costs(settings, width, height, table, again)
+    size = (width, height)
+    cheap: list[tuple[Cost, Callable[[], float]]] = [
+        (cost_row("prepare", size, f"to {settings.imgsz}", threads=settings.threads), partial(_prepare_ms, settings, size)),
+        *((cost_row(rung.name, size), partial(_rung_ms, rung, size)) for rung in (Propagate(), Hold())),
+    ]
+    for row, measure in cheap:
+        ms = None if again else table.get(row)
+        rows.append(replace(row, ms=measure() if ms is None else ms))
+    table.put(rows)
+    return rows
+
+
+def _prepare_ms(settings: ModelSettings, size: tuple[int, int]) -> float:
+    picture, box = _picture(*size), fit(*size, settings.imgsz)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(settings.threads)
-    cheap = {"prepare": least_cpu_ms(lambda: to_input(picture, box), 20)}
+    ms = least_cpu_ms(lambda: to_input(picture, box), 20)
     cv2.setNumThreads(threads)
-    view, objects = _scene(width, height)
-    for rung in (Propagate(), Hold()):
-        cheap[rung.name] = least_cpu_ms(partial(rung.apply, view, objects), 100)
-    rows = [replace(cost_row(name, (width, height)), ms=ms) for name, ms in cheap.items()]
-    table.put(rows)
-    return detect + rows
+    return ms
+
+
+def _rung_ms(rung: Operator, size: tuple[int, int]) -> float:
+    view, objects = _scene(*size)
+    return least_cpu_ms(partial(rung.apply, view, objects), 100)
 
 
 def open_detector(

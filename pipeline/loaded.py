@@ -26,13 +26,13 @@ class Detectors:
     def get(self, settings: LabelSettings, info: SourceInfo) -> Detector:
         """Raises DetectorError. Its lowest score is that of the settings, or lower: weak detections continue tracks."""
         detector = self._given or self._load(settings, info)
-        rungs = make_policy(settings.policy, settings.mode).traits.rungs
-        size = (info.width, info.height) if "region" in rungs else (0, 0)
+        traits = make_policy(settings.policy, settings.mode).traits
+        size = (info.width, info.height) if traits.looks_at_crops else (0, 0)
         done = _WARM.setdefault(detector, set())
-        if (rungs, size) not in done:
-            warm_rungs(detector, rungs)
+        if (traits.rungs, size) not in done:
+            warm_rungs(detector, traits.rungs)
             warm_crops(detector, *size)
-            done.add((rungs, size))
+            done.add((traits.rungs, size))
         return detector
 
     def _load(self, settings: LabelSettings, info: SourceInfo) -> Detector:

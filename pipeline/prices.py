@@ -12,15 +12,7 @@ from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.sizes import crop_sizes
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.cost_table import CostTable, default_table
-from everyframe.pipeline.costs import (
-    cost_row,
-    detect_costs,
-    load,
-    look_ms,
-    measure_costs,
-    settled,
-    translated,
-)
+from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, settled, translated
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -44,9 +36,8 @@ def priced(
     settled. detector: what to measure with; loaded where None is given and something is unknown.
     """
     policy = make_policy(settings.policy, settings.mode)
-    traits = policy.traits
     prices = settings.prices
-    if "region" in (*traits.rungs, traits.look_back_rung) and not prices.crops:
+    if policy.traits.looks_at_crops and not prices.crops:
         prices = prices_for(settings.model, width, height, detector)
     if path is not None and isinstance(policy, Steerable) and "decode" not in prices.rungs:
         look = whole_look_ms(settings.model, width, height)
@@ -83,14 +74,10 @@ def prices_for(
 
 
 def whole_look_ms(model: ModelSettings, width: int, height: int, table: CostTable | None = None) -> float:
-    """CPU ms of a look at the whole picture, with its preparation. Raises DetectorError."""
-    table = table or default_table()
-    prepare = table.get(cost_row("prepare", (width, height)))
-    detect = [row for row in detect_costs(model, width, height, table) if row.precision == model.precision]
-    if prepare is None:
-        rows = measure_costs(model, width, height, table, again=False)
-        prepare = next(row.ms for row in rows if row.rung == "prepare")
-    return detect[0].ms + prepare
+    """CPU ms of a look at the whole picture, with its preparation. model: with runtime and precision settled. Raises
+    DetectorError."""
+    rows = measure_costs(model, width, height, table, again=False)
+    return sum(row.ms for row in rows if row.rung in ("detect", "prepare"))
 
 
 class _Crowd:

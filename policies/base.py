@@ -78,6 +78,11 @@ class Traits:
     look_back_rung: str = "detect"
     keys_only: bool = False
 
+    @property
+    def looks_at_crops(self) -> bool:
+        """Whether a rung, or looking back, may run the CNN on parts of a picture."""
+        return "region" in (*self.rungs, self.look_back_rung)
+
 
 class EveryFrame:
     """What policies share that decode every frame and learn nothing."""

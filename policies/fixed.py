@@ -17,16 +17,20 @@ class Dense(EveryFrame):
 
 
 class Stride(EveryFrame):
-    """The CNN on every `every`-th frame, motion vectors between."""
+    """The CNN on every `every`-th frame, motion vectors between. kind: how a user calls the policy; between: the rung of the
+    frames between; others differ in these alone."""
+
+    kind = "stride"
+    between = "propagate"
 
     def __init__(self, every: int) -> None:
-        self.name = f"stride:{every}"
+        self.name = f"{self.kind}:{every}"
         self._every = every
 
     def choose(self, observation: Observation) -> Decision:
         if observation.frames_since_detect >= self._every:
             return Decision("detect", f"every {self._every}")
-        return Decision("propagate", "between key frames")
+        return Decision(self.between, "between key frames")
 
 
 class IFrames:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from everyframe.policies.base import Decision, EveryFrame, Observation, Traits
+from everyframe.policies.base import Traits
+from everyframe.policies.fixed import Stride
 
 
-class Flow(EveryFrame):
+class Flow(Stride):
     """A key frame, the whole CNN, every `every` frames; the rung `flow` on those between."""
 
+    kind = between = "flow"
     traits = Traits(rungs=("flow",))
-
-    def __init__(self, every: int) -> None:
-        self.name = f"flow:{every}"
-        self._every = every
-
-    def choose(self, observation: Observation) -> Decision:
-        if observation.frames_since_detect >= self._every:
-            return Decision("detect", f"every {self._every}")
-        return Decision("flow", "between key frames")

@@ -29,28 +29,21 @@ class Entry:
     make: Callable[[str, Mode], Policy]
 
 
-def _stride(text: str, mode: Mode) -> Policy:
-    if not text.isdecimal() or int(text) < 1:
-        raise PolicyError(f"policy stride:{text} needs a whole number of at least 1, as in stride:10.")
-    return Stride(int(text))
+def _every(policy: type[Stride], example: int) -> Callable[[str, Mode], Policy]:
+    def build(text: str, mode: Mode) -> Policy:
+        if not text.isdecimal() or int(text) < 1:
+            raise PolicyError(
+                f"policy {policy.kind}:{text} needs a whole number of at least 1, as in {policy.kind}:{example}."
+            )
+        return policy(int(text))
 
-
-def _flow(text: str, mode: Mode) -> Policy:
-    if not text.isdecimal() or int(text) < 1:
-        raise PolicyError(f"policy flow:{text} needs a whole number of at least 1, as in flow:10.")
-    return Flow(int(text))
+    return build
 
 
 def _region(text: str, mode: Mode) -> Policy:
     if text and (not text.isdecimal() or int(text) < 1):
         raise PolicyError(f"policy region:{text} needs a whole number of at least 1, as in region:10, or none.")
     return Region(int(text) if text else None)
-
-
-def _lattice(text: str, mode: Mode) -> Policy:
-    if not text.isdecimal() or int(text) < 1:
-        raise PolicyError(f"policy lattice:{text} needs a whole number of at least 1, as in lattice:20.")
-    return Lattice(int(text))
 
 
 def _random(text: str, mode: Mode) -> Policy:
@@ -92,11 +85,11 @@ def _motion(text: str, mode: Mode) -> Policy:
 POLICIES: dict[str, Entry] = {
     "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _motion),
     "learned": Entry("learned", "two small networks look where a look buys most accuracy; learned:PRICE", _learned),
-    "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _stride),
-    "flow": Entry("flow:N", "the CNN on every N-th frame, between them its features are renewed in part", _flow),
+    "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _every(Stride, 10)),
+    "flow": Entry("flow:N", "the CNN on every N-th frame, between them its features are renewed in part", _every(Flow, 10)),
     "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),
     "residual": Entry("residual", "the CNN on every frame, computed only where the picture changed", _plain(Residual)),
-    "lattice": Entry("lattice:N", "every N-th frame; files: parts of frames between, where both sides disagree", _lattice),
+    "lattice": Entry("lattice:N", "every N-th frame; files: parts of frames between, where both sides disagree", _every(Lattice, 20)),
     "iframes": Entry("iframes", "decodes key frames only", _plain(IFrames)),
     "random": Entry("random:P", "the CNN on a random share P of the frames", _random),
     "dense": Entry("dense", "the CNN on every frame", _plain(Dense)),
