@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import common
 import numpy as np
-from common import CLIPS, TRAFFIC, number
+from common import CLIPS, LONG, TRAFFIC, number
 from numpy.typing import NDArray
 
 from everyframe.operators.detectors import NanoDetDetector, load_detector
@@ -27,7 +27,6 @@ from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.worker import StreamWorker, class_tables
 
 RUNS: tuple[tuple[str, Mode], ...] = (("stride:10", "causal"), ("motion", "lookahead"))
-NAMES = ("pets_s2l1_ip", "one_by_one_person", "office_ip", "street", "highway_ip", "crossing", "fall_ip")
 SHARES = (0.01, 0.03)
 SEEDS = 40
 
@@ -48,14 +47,14 @@ class Played:
 
 def main() -> None:
     made = common.parser(__doc__ or "")
-    common.add_clips(made, f"{len(NAMES)} clips of 500 frames and more")
+    common.add_clips(made, f"{len(LONG)} clips of 500 frames and more")
     options = made.parse_args()
     common.need_data()
     common.one_thread()
     detector = load_detector()
     lines = []
     for policy, mode in RUNS:
-        for name in options.clip or NAMES:
+        for name in options.clip or LONG:
             common.tell(f"{name} {policy}")
             settings = LabelSettings(policy=policy, mode=mode, classes=TRAFFIC, limit=options.limit, model=common.model_of(options))
             lines += [line(name, f"{policy} {mode}", play(name, settings, detector), share) for share in SHARES]

@@ -85,6 +85,10 @@ TWELVE = (
     "adl_rundle6_ip", "walkway", "crossing", "room", "fall_ip",
 )  # fmt: skip
 """The clips that means are taken over."""
+VALIDATION = ("fall_ip", "freeway720", "plaza", "room", "valley_webcam", "one_by_one_person", "dashcam_dusk")
+"""Cameras that nothing is fitted to."""
+LONG = ("pets_s2l1_ip", "highway_ip", "office_ip", "street", "crossing", "fall_ip", "one_by_one_person")
+"""Some of 500 frames and more."""
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -29,9 +29,8 @@ from everyframe.operators.flow.weights import FIRST, save_weights
 from everyframe.operators.flow.windows import price
 from everyframe.operators.types import F32
 from everyframe.pipeline import evaluation
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.evaluation.rows import Row
-from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.ladder import Ladder
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.metrics import SCORE
@@ -92,13 +91,6 @@ def rows_of(clip: Clip, policies: tuple[str, ...], settings: LabelSettings) -> l
     )
 
 
-def slots(source: FileSource) -> Iterator[FieldSlot]:
-    decoder, fields = Decoder(source), FieldBuilder(source.info)
-    for packet in source.packets():
-        for slot in decoder.push(packet, True):
-            yield from fields.push(slot)
-
-
 def cost(clip: Clip, detector: NanoDetDetector) -> tuple[float, float, float]:
     """CPU ms of one frame, medians in turn in one process: of `detect`; of `flow` with all that it does on a frame; and
     of a key frame, relative to `detect`."""
@@ -106,7 +98,7 @@ def cost(clip: Clip, detector: NanoDetDetector) -> tuple[float, float, float]:
     ladder, keeper = Ladder(detector, ("flow",), Prices(), Meter()), TrackKeeper(groups, SCORE)
     spent: dict[str, list[float]] = {"dense": [], "flow": [], "detect": []}
     with FileSource(str(clip.path)) as source:
-        for index, item in zip(range(COST_FRAMES), slots(source), strict=False):
+        for index, item in zip(range(COST_FRAMES), field_slots(source), strict=False):
             assert item.slot.frame is not None and item.field is not None
             picture = item.slot.frame.picture()
             view = replace(ladder.view(item.slot.frame, item.field), picture=lambda picture=picture: picture)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import common
 import cv2
 import numpy as np
-from flow import EVERY, slots
+from flow import EVERY
 
 from everyframe.operators.base import Prices
 from everyframe.operators.detectors import load_detector
@@ -22,6 +22,7 @@ from everyframe.operators.flow.windows import Need
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import F32, U8, Objects, Origin, View
 from everyframe.pipeline.demo import fetch_clip
+from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.machine import cache_dir
 from everyframe.pipeline.metrics import SCORE
 from everyframe.pipeline.overlay import STYLES, draw_box
@@ -62,7 +63,7 @@ def play(last: int) -> tuple[U8, Need, Objects, Objects, Flow]:
     groups, _ = class_tables(detector, ())
     flow, keeper, propagate = Flow(detector, Prices()), TrackKeeper(groups, SCORE), Propagate()
     with FileSource(str(fetch_clip(cache_dir() / "demo"))) as source:
-        for index, item in enumerate(slots(source)):
+        for index, item in enumerate(field_slots(source)):
             assert item.slot.frame is not None and item.field is not None
             frame = item.slot.frame
             view = View(frame.width, frame.height, item.field, frame.picture, frame.luma)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 from common import CLIPS, TRAFFIC, Clip, number
-from flow import EVERY, NAMES, slots
+from flow import EVERY, NAMES
 from torch import Tensor
 
 from everyframe.operators.detectors import NanoDetDetector, coco, load_detector
@@ -28,6 +28,7 @@ from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import F32, Objects, View
 from everyframe.pipeline import metrics
 from everyframe.pipeline.evaluation.dense import dense
+from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.sources.file import FileSource
 
 TRAIN = ("pets_s2l1_ip", "highway_ip", "street", "adl_rundle6_ip", "crossing", "walkway")
@@ -75,7 +76,7 @@ def steps(clip: Clip, detector: NanoDetDetector, limit: int) -> Iterator[Step]:
     before: Levels | None = None
     with FileSource(str(clip.path)) as source:
         since_last = since_before = Displacement.none(source.info.width, source.info.height)
-        for index, item in zip(range(limit), slots(source), strict=False):
+        for index, item in zip(range(limit), field_slots(source), strict=False):
             assert item.slot.frame is not None and item.field is not None
             picture = item.slot.frame.picture()
             field = item.field

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import common
-from common import CLIPS, TRAFFIC, number
+from common import CLIPS, LONG, TRAFFIC, number
 
 from everyframe.pipeline import evaluation
 from everyframe.pipeline.settings import AUDIT, STEERED, Goal, LabelSettings, Mode
 
-NAMES = ("pets_s2l1_ip", "highway_ip", "office_ip", "street", "crossing", "fall_ip", "one_by_one_person")
 TARGET_F1, BUDGET_MS = 0.9, 4.0
 MODES: tuple[Mode, ...] = ("causal", "lookahead")
 NEAR_F1, NEAR_MS = 0.03, 0.1
@@ -22,7 +21,7 @@ NEAR_F1, NEAR_MS = 0.03, 0.1
 
 def main() -> None:
     made = common.parser(__doc__ or "")
-    common.add_clips(made, f"{len(NAMES)} of the clips")
+    common.add_clips(made, f"{len(LONG)} of the clips")
     options = made.parse_args()
     common.need_data()
     common.one_thread()
@@ -31,7 +30,7 @@ def main() -> None:
         line(name, replace(settings, mode=mode, goal=goal))
         for mode in MODES
         for goal in (Goal(target_f1=TARGET_F1), Goal(budget_ms=BUDGET_MS))
-        for name in options.clip or NAMES
+        for name in options.clip or LONG
     ]
     heads = ("mode", "clip", "asked", "f1_dense", "CPU ms", "off by", "within", "CNN")
     common.publish(f"goals {options.runtime} {options.precision}", common.markdown(heads, lines), options.write)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import common
@@ -18,9 +19,8 @@ from everyframe.operators.detectors import NanoDetDetector
 from everyframe.operators.region.crops import look_at
 from everyframe.operators.types import F32, I32, U8, Objects, Origin
 from everyframe.pipeline.costs import open_detector
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.demo import fetch_clip
-from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.fields import FieldSlot, field_slots
 from everyframe.pipeline.interval import Interval, Labelled
 from everyframe.pipeline.lookahead import Strands, both_ways
 from everyframe.pipeline.machine import cache_dir
@@ -73,14 +73,7 @@ class Gap:
 
 def frames_of(source: FileSource) -> list[FieldSlot]:
     """The frames of the gap, decoded, both looks included."""
-    decoder, fields = Decoder(source), FieldBuilder(source.info)
-    items: list[FieldSlot] = []
-    for packet in source.packets():
-        for slot in decoder.push(packet, True):
-            items += fields.push(slot)
-        if len(items) > FIRST + STEPS:
-            break
-    return items[FIRST : FIRST + STEPS + 1]
+    return list(islice(field_slots(source), FIRST, FIRST + STEPS + 1))
 
 
 def panel(

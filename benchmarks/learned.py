@@ -10,7 +10,6 @@ With --weights given several times each file is one row of means: seeds, or imit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import common
 import numpy as np
 import tracing
 from common import TRAFFIC, number
+from tracing import Panel
 
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.traces import format as tf
@@ -47,16 +47,11 @@ class Played:
 
 
 def main() -> None:
-    made = common.parser(__doc__ or "")
-    common.add_clips(made, "the validation cameras")
-    made.add_argument("--mode", action="append", choices=("causal", "lookahead"), help="default: both")
+    made = tracing.parser(__doc__ or "")
     made.add_argument("--weights", action="append", help="of everyframe train; may be repeated; default: the package's")
-    made.add_argument("--decode", type=float, help="cost of decoding a frame in CNN passes; default: of this machine")
-    made.add_argument("--traces", help="folder of traces; default: in the cache folder")
-    made.add_argument("--plot", help="draw the curves into this file")
     options = made.parse_args()
     common.need_data()
-    names = options.clip or tracing.VALIDATION
+    names = options.clip or common.VALIDATION
     modes: Sequence[Mode] = options.mode or ("causal", "lookahead")
     paths = [tracing.trace_of(n, common.model_of(options), tracing.folder_of(options.traces), options.limit) for n in names]
     tables = [tracing.clip_table(path) for path in paths]
@@ -70,7 +65,7 @@ def main() -> None:
             parts += [f"### {title}", "", _table(played), "", _means(played), ""]
             drawn += [(mode, p) for p in played]
     if options.plot:
-        draw(drawn, Path(options.plot))
+        tracing.draw([panel(mode, p) for mode, p in drawn], Path(options.plot))
     section = "learned" if options.decode is None else "learned, dear decoding"
     common.publish(section, "\n".join(parts), options.write)
 
@@ -126,31 +121,9 @@ def _means(played: Sequence[Played]) -> str:
     return text + (f"; cost over `motion`'s at its F1 {np.mean(known):.2f}." if known else ".")
 
 
-def draw(drawn: Sequence[tuple[str, Played]], path: Path) -> None:
-    """Cost against F1, one panel a clip and mode."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    columns = min(len(drawn), 4)
-    rows = math.ceil(len(drawn) / columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), layout="constrained", squeeze=False)
-    for axis, (mode, p) in zip(axes.flat, drawn, strict=False):
-        for points, label, style in (
-            (p.strides, "stride", "o-"), (p.learned, "learned", "s-"), (p.optimum, "optimum in hindsight", "k--"),
-        ):  # fmt: skip
-            axis.plot([q.cost for q in points], [q.f1 for q in points], style, markersize=3, label=label)
-        if p.motion is not None:
-            axis.plot(p.motion.cost, p.motion.f1, "D", label="motion")
-        axis.set(xscale="log", ylim=(0.5, 1.01), title=f"{p.name}, {mode}")
-        axis.grid(alpha=0.3)
-    for axis in axes.flat[len(drawn) :]:
-        axis.set_visible(False)
-    axes[0][0].legend(fontsize="x-small")
-    figure.supxlabel("cost, dense frames")
-    figure.supylabel("F1 against the dense detector")
-    figure.savefig(path, dpi=110)
+def panel(mode: Mode, p: Played) -> Panel:
+    curves = ((p.strides, "stride", "o-"), (p.learned, "learned", "s-"), (p.optimum, "optimum in hindsight", "k--"))
+    return Panel(f"{p.name}, {mode}", curves if p.motion is None else (*curves, ([p.motion], "motion", "D")))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import common
 import numpy as np
 import tracing
 from common import TRAFFIC, number
+from tracing import Panel
 
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.traces import format as tf
@@ -24,8 +25,8 @@ from everyframe.pipeline.traces.replay import Machine, replay
 from everyframe.policies.simulation.baselines import iframes, play, random, strides
 from everyframe.policies.simulation.optimum import Point, cost_at, curve, regret
 from everyframe.policies.simulation.table import ClipTable
+from everyframe.policies.training.judge import TARGETS
 
-TARGETS = (0.85, 0.90, 0.95)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)
 REPLAYED = ("motion", "iframes")
 
@@ -43,19 +44,14 @@ class Played:
 
 
 def main() -> None:
-    made = common.parser(__doc__ or "")
-    common.add_clips(made, "the validation cameras")
-    made.add_argument("--mode", action="append", choices=("causal", "lookahead"), help="default: both")
+    made = tracing.parser(__doc__ or "")
     made.add_argument("--policy", action="append", help=f"replayed; may be repeated; default: {', '.join(REPLAYED)}")
-    made.add_argument("--decode", type=float, help="cost of decoding a frame in CNN passes; default: of this machine")
-    made.add_argument("--traces", help="folder of traces; default: in the cache folder")
-    made.add_argument("--plot", help="draw the curves into this file")
     options = made.parse_args()
     common.need_data()
     modes: Sequence[Mode] = options.mode or ("causal", "lookahead")
-    played = [_clip(name, mode, options) for name in options.clip or tracing.VALIDATION for mode in modes]
+    played = [_clip(name, mode, options) for name in options.clip or common.VALIDATION for mode in modes]
     if options.plot:
-        draw(played, Path(options.plot))
+        tracing.draw([panel(p) for p in played], Path(options.plot))
     section = "policies" if options.decode is None else "policies, dear decoding"
     common.publish(section, _report(played, modes), options.write)
 
@@ -133,31 +129,12 @@ def _at_own(clips: Sequence[Played]) -> str:
     return common.markdown(heads, rows) + f"\n\nMedian regret (0 %: the optimum, 100 %: the best stride): {means}."
 
 
-def draw(played: Sequence[Played], path: Path) -> None:
-    """Cost against F1, one panel a clip and mode."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    columns = min(len(played), 4)
-    rows = -(-len(played) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), layout="constrained", squeeze=False)
-    for axis, p in zip(axes.flat, played, strict=False):
-        for points, label, style in (
-            (p.strides, "stride", "o-"), (p.random, "random", "x:"), (p.optimum, "optimum in hindsight", "k--"),
-        ):  # fmt: skip
-            axis.plot([q.cost for q in points], [q.f1 for q in points], style, markersize=3, label=label)
-        for q in p.others:
-            axis.plot(q.cost, q.f1, "s", label=q.name)
-        axis.set(xscale="log", ylim=(0.5, 1.01), title=f"{p.name}, {p.mode}")
-        axis.grid(alpha=0.3)
-    for axis in axes.flat[len(played) :]:
-        axis.set_visible(False)
-    axes[0][0].legend(fontsize="x-small")
-    figure.supxlabel("cost, dense frames")
-    figure.supylabel("F1 against the dense detector")
-    figure.savefig(path, dpi=110)
+def panel(p: Played) -> Panel:
+    curves = (
+        (p.strides, "stride", "o-"), (p.random, "random", "x:"), (p.optimum, "optimum in hindsight", "k--"),
+        *(([q], q.name, "s") for q in p.others),
+    )  # fmt: skip
+    return Panel(f"{p.name}, {p.mode}", curves)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Fits the two regressions of `region`: of tracks that are wrong by now, and of changes that are objects.
 
 Clips are played with looks at the whole at random, every 14 frames in the mean; between them each track and each unexplained
-change is compared with what the dense detector finds there. Detections come from the evaluation's cache.
+change is compared with what the dense detector finds there. Which changes a track explains depends on the weights in
+use: fitted anew from other ones, the second regression comes out a little different. Detections come from the evaluation's
+cache.
 
     python benchmarks/region_fit.py
 """
@@ -13,8 +15,7 @@ from collections.abc import Iterator
 
 import common
 import numpy as np
-from common import CLIPS, TRAFFIC, number
-from flow import slots
+from common import CLIPS, TRAFFIC, TWELVE, VALIDATION, number
 from numpy.typing import NDArray
 
 from everyframe.operators.base import Prices
@@ -25,15 +26,14 @@ from everyframe.operators.region import doubt, evidence
 from everyframe.operators.region.operator import Region
 from everyframe.operators.types import F32, Objects, View
 from everyframe.pipeline.evaluation import dense
+from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.metrics import SCORE, select
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.tracks import TrackKeeper
 from everyframe.pipeline.worker import class_tables
 
-TRAIN = (
-    "pets_s2l1_ip", "highway_ip", "office_ip", "street", "parking", "freeway_ip", "adl_rundle6_ip", "walkway", "crossing",
-)  # fmt: skip
-VALIDATION = ("one_by_one_person", "room", "fall_ip")
+TRAIN = tuple(name for name in TWELVE if name not in VALIDATION)
+HELD_OUT = tuple(name for name in TWELVE if name in VALIDATION)
 EVERY = 14.0
 SHOWN = 0.15  # of an object's area that a change must cover to announce it
 RIDGE = 1.0
@@ -48,11 +48,11 @@ def main() -> None:
     common.one_thread()
     detector = load_detector()
     found: dict[str, tuple[Rows, Rows]] = {}
-    for name in (*TRAIN, *VALIDATION):
+    for name in TWELVE:
         common.tell(name)
         found[name] = play(name, detector)
     for part, (title, shipped) in enumerate((("doubt", doubt.WEIGHTS), ("chance", evidence.WEIGHTS))):
-        train, held_out = ([found[name][part] for name in names if found[name][part]] for names in (TRAIN, VALIDATION))
+        train, held_out = ([found[name][part] for name in names if found[name][part]] for names in (TRAIN, HELD_OUT))
         fitted = fit(train)
         print(f"{title}: fitted  {np.round(fitted, 3).tolist()}")
         print(f"{title}: shipped {np.round(shipped, 3).tolist()}")
@@ -71,7 +71,7 @@ def play(name: str, detector: NanoDetDetector) -> tuple[Rows, Rows]:
     changes_seen: Rows = []
     due = 0
     with FileSource(str(CLIPS[name].path)) as source:
-        for index, item in enumerate(slots(source)):
+        for index, item in enumerate(field_slots(source)):
             frame, field = item.slot.frame, item.field
             assert frame is not None and field is not None
             view = View(frame.width, frame.height, field, frame.picture, frame.luma)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import common
 import cv2
 import numpy as np
-from flow import slots
 
 from everyframe.operators.detectors import load_detector
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.region.operator import Region
 from everyframe.operators.types import F32, I32, U8, Objects, Origin, View
 from everyframe.pipeline.demo import fetch_clip
+from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.machine import cache_dir
 from everyframe.pipeline.metrics import SCORE
 from everyframe.pipeline.overlay import STYLES, draw_box
@@ -82,7 +82,7 @@ def play(first: int) -> Look:
     with FileSource(str(fetch_clip(cache_dir() / "demo"))) as source:
         info = source.info
         region = Region(detector, prices_for(ModelSettings(runtime="torch", precision="f32"), info.width, info.height, detector))
-        for index, item in enumerate(slots(source)):
+        for index, item in enumerate(field_slots(source)):
             assert item.slot.frame is not None and item.field is not None
             frame = item.slot.frame
             view = View(frame.width, frame.height, item.field, frame.picture, frame.luma)

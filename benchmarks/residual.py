@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from time import process_time
 
@@ -27,12 +28,11 @@ from everyframe.operators.residual.graph import graph_of
 from everyframe.operators.residual.operator import LIMITS, MOST_ACTIVE, Residual, levels
 from everyframe.operators.types import U8, Bool, Objects, View
 from everyframe.pipeline import evaluation
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.demo import fetch_clip
+from everyframe.pipeline.evaluation.dense import plain_slots
 from everyframe.pipeline.machine import cache_dir
 from everyframe.pipeline.scene import moving_scene
 from everyframe.pipeline.settings import LabelSettings
-from everyframe.pipeline.sources.file import FileSource
 
 WIDTH, HEIGHT = 640, 384
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 1.0)
@@ -200,16 +200,8 @@ def pictures(name: str, frames: int) -> Iterator[U8]:
 
 
 def frames_of(path: Path, frames: int) -> Iterator[U8]:
-    count = 0
-    with FileSource(str(path)) as source:
-        decoder = Decoder(source, vectors=False)
-        for packet in source.packets():
-            for slot in decoder.push(packet, True):
-                if slot.frame is not None and count < frames:
-                    count += 1
-                    yield slot.frame.picture()
-            if count >= frames:
-                return
+    decoded = (slot.frame for slot in plain_slots(str(path)) if slot.frame is not None)
+    return (frame.picture() for frame in islice(decoded, frames))
 
 
 def draw(target: str, frames: int = 170) -> None:

@@ -35,7 +35,7 @@ def main() -> None:
     options = made.parse_args()
     common.need_data()
     common.one_thread()
-    names = options.clip or [*tracing.VALIDATION, "parking", "pets_s2l1_ip"]
+    names = options.clip or [*common.VALIDATION, "parking", "pets_s2l1_ip"]
     model, folder = common.model_of(options), tracing.folder_of(options.traces)
     paths = {name: tracing.trace_of(name, model, folder, options.limit) for name in names}
     tables = {name: tracing.clip_table(path) for name, path in paths.items()}

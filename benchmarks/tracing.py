@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import common
@@ -14,10 +17,8 @@ from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.recording import is_recorded, recipe, record, trace_path
 from everyframe.pipeline.traces.store import table_of
+from everyframe.policies.simulation.optimum import Point
 from everyframe.policies.simulation.table import ClipTable
-
-VALIDATION = ("fall_ip", "freeway720", "plaza", "room", "valley_webcam", "one_by_one_person", "dashcam_dusk")
-"""Cameras that nothing was fitted to."""
 
 
 def folder_of(given: str | None) -> Path:
@@ -39,3 +40,45 @@ def trace_of(name: str, model: ModelSettings, folder: Path, limit: int | None = 
 def clip_table(path: Path) -> ClipTable:
     common.tell(f"table of {path.name}")
     return table_of(path, TRAFFIC)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Options of benchmarks over traces."""
+    made = common.parser(description)
+    common.add_clips(made, "the validation cameras")
+    made.add_argument("--mode", action="append", choices=("causal", "lookahead"), help="default: both")
+    made.add_argument("--decode", type=float, help="cost of decoding a frame in CNN passes; default: of this machine")
+    made.add_argument("--traces", help="folder of traces; default: in the cache folder")
+    made.add_argument("--plot", help="draw the curves into this file")
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Cost against F1 of one clip. curves: points, label, matplotlib's format of each."""
+
+    title: str
+    curves: Sequence[tuple[Sequence[Point], str, str]]
+
+
+def draw(panels: Sequence[Panel], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), layout="constrained", squeeze=False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        for points, label, style in panel.curves:
+            size = 3 if len(points) > 1 else None
+            axis.plot([q.cost for q in points], [q.f1 for q in points], style, markersize=size, label=label)
+        axis.set(xscale="log", ylim=(0.5, 1.01), title=panel.title)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    axes[0][0].legend(fontsize="x-small")
+    figure.supxlabel("cost, dense frames")
+    figure.supylabel("F1 against the dense detector")
+    figure.savefig(path, dpi=110)

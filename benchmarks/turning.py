@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import common
 import numpy as np
-from common import CLIPS, TRAFFIC, TWELVE
+from common import CLIPS, TRAFFIC, TWELVE, VALIDATION
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
@@ -21,15 +21,13 @@ from everyframe.operators.boxes import LEAST_INSIDE, iou, share_inside
 from everyframe.operators.types import F32, U8, MotionField, Objects
 from everyframe.pipeline import metrics, turning
 from everyframe.pipeline.costs import open_detector
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.evaluation.dense import dense
-from everyframe.pipeline.fields import FieldBuilder
+from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.lookahead import Strands, blend, both_ways, close, labels_of
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.tracks import TrackKeeper
 
-VALIDATION = ("one_by_one_person", "room", "fall_ip")
 GAPS = (6, 10, 20, 30)
 CONF = metrics.SCORE
 RIDGE = 1e-3
@@ -64,18 +62,12 @@ def read(name: str, model: ModelSettings) -> Clip:
     with FileSource(path) as source:
         size = source.info.width, source.info.height
         detector = open_detector(model, *size)
-        decoder, builder = Decoder(source), FieldBuilder(source.info)
-        slots = (slot for packet in source.packets() for slot in decoder.push(packet, True))
-        for item in [i for slot in slots for i in builder.push(slot)] + _rest(decoder, builder):
+        for item in field_slots(source):
             fields.append(item.field)
             lumas.append(None if item.slot.frame is None else item.slot.frame.luma().copy())
     wanted = np.array([detector.names.index(c) for c in TRAFFIC], np.int32)
     found = dense(path, detector, None, measure=False).frames
     return Clip(fields, lumas, found, metrics.group_table(detector.supercategory), wanted, size)
-
-
-def _rest(decoder: Decoder, builder: FieldBuilder) -> list:  # type: ignore[type-arg]
-    return [i for slot in decoder.finish() for i in builder.push(slot)] + builder.finish()
 
 
 def cases(name: str, clip: Clip, gap: int) -> Iterator[Case]:

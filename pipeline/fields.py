@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from everyframe.operators.types import MotionField
-from everyframe.pipeline.decoder import VECTOR_CODECS
+from everyframe.pipeline.decoder import VECTOR_CODECS, Decoder
 from everyframe.pipeline.motion import (
     OpticalFlow,
     add_spanning,
@@ -16,6 +17,7 @@ from everyframe.pipeline.motion import (
     unknown_field,
 )
 from everyframe.pipeline.records import Frame, Slot, SourceInfo
+from everyframe.pipeline.sources.file import FileSource
 from everyframe.policies.base import PacketFacts
 
 _MOST_HELD = 17  # H.264 reorders at most 16 pictures
@@ -174,3 +176,14 @@ def _without_pixels(frame: Frame) -> Frame:
         raise ValueError("the pixels of this frame were let go")
 
     return Frame(frame.pts, frame.picture_type, frame.is_corrupt, None, gone, gone, frame.width, frame.height)
+
+
+def field_slots(source: FileSource) -> Iterator[FieldSlot]:
+    """Every frame of an opened source, decoded, with its motion field, in display order. Raises SourceBroken."""
+    decoder, fields = Decoder(source), FieldBuilder(source.info)
+    for packet in source.packets():
+        for slot in decoder.push(packet, True):
+            yield from fields.push(slot)
+    for slot in decoder.finish():
+        yield from fields.push(slot)
+    yield from fields.finish()

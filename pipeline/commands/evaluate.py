@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from everyframe.pipeline.commands import options as o
 from everyframe.pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from everyframe.pipeline.evaluation import Row
 
 _POLICIES = (
     "A policy to evaluate; give it several times. As for run, or a peer: peer:stride-hold:N, peer:bytetrack:N, "
@@ -26,11 +30,8 @@ def evaluate(
     ] = None,
     causal: o.CausalFlag = False,
     lookahead: o.LookaheadFlag = False,
-    truth: Annotated[str | None, Parameter(help="Ground truth in MOT format.", group=o.LABELS)] = None,
-    labelled: Annotated[
-        str | None,
-        Parameter(help="First and last labelled frame of the truth, from 1, as in 470-1000.", group=o.LABELS),
-    ] = None,
+    truth: o.TruthOption = None,
+    labelled: o.LabelledOption = None,
     classes: o.ClassesOption = None,
     limit: o.LimitOption = None,
     seed: o.SeedOption = None,
@@ -44,9 +45,7 @@ def evaluate(
     precision: o.PrecisionOption = None,
     device: o.DeviceOption = None,
     threads: o.ThreadsOption = None,
-    plot: Annotated[
-        str | None, Parameter(help="Draw cost against F1 into this .png, .svg or .pdf.", group=o.OUTPUT)
-    ] = None,
+    plot: o.PlotOption = None,
     json: o.JsonFlag = False,
     quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
 ) -> int:
@@ -61,9 +60,6 @@ def evaluate(
     settings = make_settings(options).label_settings()
     between = labelled_frames(labelled)
 
-    import orjson
-    from rich.console import Console
-
     from everyframe.pipeline import evaluation
 
     rows = evaluation.evaluate(
@@ -74,6 +70,16 @@ def evaluate(
         labelled=between,
         progress=None if quiet else Ticker(),
     )
+    return show(rows, plot, json)
+
+
+def show(rows: Sequence[Row], plot: str | None, json: bool) -> int:
+    """Rows as a table or as JSON lines on stdout, and drawn into a file if one is named; the exit status."""
+    import orjson
+    from rich.console import Console
+
+    from everyframe.pipeline import evaluation
+
     if plot is not None:
         evaluation.plot(rows, plot)
     if json:

@@ -60,6 +60,12 @@ ConfigOption = Annotated[
     str | None,
     Parameter(help="YAML file with settings, or a preset's name; options win over it.", group=ENGINE),
 ]
+TruthOption = Annotated[str | None, Parameter(help="Ground truth in MOT format.", group=LABELS)]
+LabelledOption = Annotated[
+    str | None,
+    Parameter(help="First and last labelled frame of the truth, from 1, as in 470-1000.", group=LABELS),
+]
+PlotOption = Annotated[str | None, Parameter(help="Draw cost against F1 into this .png, .svg or .pdf.", group=OUTPUT)]
 JsonFlag = Annotated[bool, flag("Print the result as JSON on stdout.", OUTPUT)]
 
 

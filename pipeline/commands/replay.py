@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from everyframe.pipeline.commands import options as o
-from everyframe.pipeline.commands.evaluate import Ticker, labelled_frames
+from everyframe.pipeline.commands.evaluate import Ticker, labelled_frames, show
 from everyframe.pipeline.errors import UsageError
 
 
@@ -27,11 +26,8 @@ def replay(
     ] = None,
     causal: o.CausalFlag = False,
     lookahead: o.LookaheadFlag = False,
-    truth: Annotated[str | None, Parameter(help="Ground truth in MOT format.", group=o.LABELS)] = None,
-    labelled: Annotated[
-        str | None,
-        Parameter(help="First and last labelled frame of the truth, from 1, as in 470-1000.", group=o.LABELS),
-    ] = None,
+    truth: o.TruthOption = None,
+    labelled: o.LabelledOption = None,
     classes: o.ClassesOption = None,
     limit: o.LimitOption = None,
     seed: o.SeedOption = None,
@@ -46,9 +42,7 @@ def replay(
         float | None,
         Parameter(help="CPU ms of decoding a frame, in place of what the trace says; other steps in proportion.", group=o.ENGINE),
     ] = None,
-    plot: Annotated[
-        str | None, Parameter(help="Draw cost against F1 into this .png, .svg or .pdf.", group=o.OUTPUT)
-    ] = None,
+    plot: o.PlotOption = None,
     json: o.JsonFlag = False,
     quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
 ) -> int:
@@ -60,10 +54,6 @@ def replay(
     between = labelled_frames(labelled)
     _check(costs, detect_ms, decode_ms)
 
-    import orjson
-    from rich.console import Console
-
-    from everyframe.pipeline import evaluation
     from everyframe.pipeline.traces.format import load
     from everyframe.pipeline.traces.replay import Machine, machine_from
     from everyframe.pipeline.traces.replay import replay as play
@@ -73,14 +63,7 @@ def replay(
     machine = Machine(detect_ms, decode_ms) if costs is None else machine_from(costs, recorded, decode_ms)
     known = None if truth is None else load_truth(truth, between)
     rows = play(recorded, policy or ["motion"], settings, machine, known, None if quiet else Ticker())
-    if plot is not None:
-        evaluation.plot(rows, plot)
-    if json:
-        for row in rows:
-            print(orjson.dumps(row.as_json()).decode())
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(evaluation.table(rows))
-    return 0
+    return show(rows, plot, json)
 
 
 def _check(costs: str | None, detect_ms: float | None, decode_ms: float | None) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from everyframe.operators.detectors import NanoDetDetector
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.decoder import Decoder
-from everyframe.pipeline.errors import SourceBroken, SourceError
+from everyframe.pipeline.errors import SourceBroken, SourceError, mask_secrets
 from everyframe.pipeline.machine import cache_dir
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Slot
@@ -136,15 +136,21 @@ def _slots(source: FileSource, limit: int | None) -> Iterator[Slot]:
     yield from decoder.finish()[: None if limit is None else limit - count]
 
 
-def _cache_path(video: str, detector: NanoDetDetector) -> Path:
-    """Named by all that the detections are a function of."""
+def video_digest(video: str) -> blake2b:
+    """128-bit hash of a file's bytes, to which more may be added. Raises SourceError."""
     digest = blake2b(digest_size=16)
     try:
         with open(video, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as e:
-        raise SourceError(f"Cannot read {video}: {e.strerror or e}; name a video file.") from e
+        raise SourceError(f"Cannot read {mask_secrets(video)}: {e.strerror or e}; name a video file.") from e
+    return digest
+
+
+def _cache_path(video: str, detector: NanoDetDetector) -> Path:
+    """Named by all that the detections are a function of."""
+    digest = video_digest(video)
     settings = [
         FORMAT,
         detector.digest,

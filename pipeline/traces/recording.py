@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from time import process_time
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from everyframe.pipeline.cost_table import default_table
 from everyframe.pipeline.costs import measure_costs, open_detector, settled
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import EveryframeError, SourceBroken, SourceError, mask_secrets
-from everyframe.pipeline.evaluation.dense import dense, plain_slots
+from everyframe.pipeline.evaluation.dense import dense, plain_slots, video_digest
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.machine import machine_id
 from everyframe.pipeline.prices import prices_for
@@ -93,16 +92,9 @@ def recipe(
     video: str, detector: NanoDetDetector, limit: int | None, detections: Detections = "cnn"
 ) -> dict[str, Any]:
     """What a trace is a function of: a trace with equal ones need not be recorded again."""
-    digest = blake2b(digest_size=16)
-    try:
-        with open(video, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as e:
-        raise SourceError(f"Cannot read {mask_secrets(video)}: {e.strerror or e}; name a video file.") from e
     return {
         "everyframe": __version__,
-        "digest": digest.hexdigest(),
+        "digest": video_digest(video).hexdigest(),
         "limit": limit,
         "detections": detections,
         "model": {

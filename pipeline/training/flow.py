@@ -8,8 +8,9 @@ Half of the rectangles are drawn at random, so that also what the weights would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,9 @@ from everyframe.operators.flow.weights import BLOB_MEASURES, CELL_MEASURES, FIRS
 from everyframe.operators.flow.windows import COLS, ROWS, Need, choose, inner, inside, price
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import F32, I32, Bool, MotionField, Objects, View
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SourceError
 from everyframe.pipeline.evaluation.dense import dense
-from everyframe.pipeline.fields import FieldBuilder
+from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.metrics import SCORE, group_table
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.tracks import TrackKeeper
@@ -95,26 +95,13 @@ def read(video: str, detector: NanoDetDetector, limit: int | None = None, progre
     Raises SourceError for a video that cannot be read, or that has frames which are not decoded.
     """
     teacher = dense(video, detector, limit, measure=False, progress=progress).frames
-    fields = []
     with FileSource(video) as source:
         info = source.info
-        for motion in _fields(source):
-            fields.append(motion)
-            if len(fields) == limit:
-                break
+        known = (item.field for item in field_slots(source) if item.field is not None)
+        fields = list(islice(known, limit))
     if len(fields) != len(teacher):
         raise SourceError(f"{video} gave {len(fields)} of {len(teacher)} frames with motion: name a video that decodes.")
     return Clip(info.width, info.height, detector.imgsz, fields, teacher)
-
-
-def _fields(source: FileSource) -> Iterator[MotionField]:
-    decoder, builder = Decoder(source), FieldBuilder(source.info)
-    for packet in source.packets():
-        for slot in decoder.push(packet, True):
-            yield from (item.field for item in builder.push(slot) if item.field is not None)
-    for slot in decoder.finish():
-        yield from (item.field for item in builder.push(slot) if item.field is not None)
-    yield from (item.field for item in builder.finish() if item.field is not None)
 
 
 def train(
