@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from everyframe.operators.region.sizes import crop_sizes
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.cost_table import CostTable, default_table
 from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, settled, translated
+from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -104,13 +106,14 @@ class _Crowd:
 
 def stream_ms(path: str, settings: LabelSettings, frames: int = MEASURED) -> dict[str, float]:
     """CPU ms of this video beside the CNN: `plain`, decoding a frame; `decode`, that with its motion, tracks and policy;
-    `frame`, what every frame costs besides. Of its first frames, to two digits: so two runs mostly get the same. Raises
-    SourceError."""
+    `frame`, what every frame costs besides. Of its first frames, to two digits: so two runs mostly get the same; of those
+    before a break, if there is one. Raises SourceError where it cannot be opened."""
     few = replace(settings, limit=frames, audit=0.0, goal=Goal(), prices=Prices())
     with FileSource(path) as source:
         worker = StreamWorker(source, _Crowd(NanoDetDetector.names, NanoDetDetector.supercategory), few)
-        for _ in worker.chunks():
-            pass
+        with suppress(SourceBroken):  # the run itself will tell, after the labels before the break
+            for _ in worker.chunks():
+                pass
     stats = worker.stats
     decoded, count = max(stats.decoded, 1), max(stats.frames, 1)
     plain = stats.cpu_ms.get("decode", 0.0) / decoded

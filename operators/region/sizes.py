@@ -19,10 +19,10 @@ CROPS: tuple[tuple[int, int], ...] = (
 )  # fmt: skip
 """Sizes (width, height) of crops in net pixels, multiples of the grid: compiled runtimes stay warm."""
 CONTEXT = 64
-"""Net pixels around an object within which the detector takes notice of its surroundings. Chosen on the training clips:
-of the objects that the whole look finds, crops with a margin of 0, 32, 48, 64 and 96 find .62, .83, .86, .95 and .96."""
+"""Net pixels around an object within which the detector takes notice of its surroundings: with more, crops find hardly
+more of what the whole look finds on the training clips (benchmarks/region_context.py)."""
 LARGE, LARGE_CONTEXT = 112, 32
-"""Net pixels: objects with a longer side than this show enough of themselves to do with less context."""
+"""Net pixels: objects with a longer side than this lose less with less context, and a crop around them is dear."""
 MOST_CROPS = 6
 """Crops of one look at most; more are never cheaper than the whole."""
 

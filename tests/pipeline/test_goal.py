@@ -44,7 +44,10 @@ class Follower(EveryFrame):
 
 
 def test_a_policy_that_cannot_be_steered_is_left_alone() -> None:
-    Pilot(Stride(5), Goal(budget_ms=4), PRICES).frame(100, 100, 10, AuditSums())
+    policy = Stride(5)
+    before = dict(vars(policy))
+    Pilot(policy, Goal(budget_ms=4), PRICES).frame(100, 100, 10, AuditSums())
+    assert vars(policy) == before
 
 
 def test_costs_and_first_price_are_set_before_the_first_frame() -> None:

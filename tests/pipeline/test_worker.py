@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from media import make_clip
 
 from everyframe.operators.types import Origin
 from everyframe.pipeline.digest import LabelDigest
@@ -101,3 +102,14 @@ def test_a_break_in_the_middle_keeps_what_came_before(data_dir, tmp_path):
     assert isinstance(finished.error, SourceBroken)
     assert 100 < len(labels) < 500
     assert [r.frame_index for r in labels] == list(range(len(labels)))
+
+
+def test_a_break_among_the_frames_that_are_measured_costs_no_label(tmp_path):
+    whole = make_clip(tmp_path / "whole.mkv", frames=60)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    plain, _ = label(cut, policy="stride:20")
+    labels, finished = label(cut, policy="learned")
+    assert isinstance(finished.error, SourceBroken)
+    assert 0 < len(plain) < 48
+    assert len(labels) == len(plain)
