@@ -18,9 +18,8 @@ from av.video.reformatter import VideoReformatter
 
 from everyframe.pipeline.errors import SourceError, mask_secrets
 from everyframe.pipeline.pixels import VECTOR_DTYPE, frame_of, motion_of
-from everyframe.pipeline.records import Frame, Packet, Slot
+from everyframe.pipeline.records import Frame, Packet, PacketSource, Slot
 from everyframe.pipeline.reorder import MOST_REORDERED, Entry, Reorder, State
-from everyframe.pipeline.sources.file import FileSource
 from everyframe.policies.base import PacketFacts
 
 VECTOR_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video", "h263", "msmpeg4v2", "msmpeg4v3", "flv1"})
@@ -40,7 +39,7 @@ class Decoder:
     cost. decoded: frames decoded so far. faults: packets that the decoder refused, left out as FFmpeg's tools do.
     """
 
-    def __init__(self, source: FileSource, vectors: bool = True, loop_filter: bool = True) -> None:
+    def __init__(self, source: PacketSource, vectors: bool = True, loop_filter: bool = True) -> None:
         self.decoded = 0
         self.faults = 0
         self._source = source

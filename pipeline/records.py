@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 from everyframe.operators.types import U8, Objects, Origin
 from everyframe.policies.base import PacketFacts
@@ -39,6 +39,24 @@ class SourceInfo:
     rate: Fraction
     frames: int | None
     decode_all: str | None
+
+
+class PacketSource(Protocol):
+    """What the decoder asks of where packets come from: a file, or one connection to a camera."""
+
+    start_pts: int | None
+    end_pts: int | None
+
+    @property
+    def info(self) -> SourceInfo: ...
+
+    @property
+    def lacks_times(self) -> bool: ...
+
+    @property
+    def codec_context(self) -> Any: ...
+
+    def distrust(self, why: str, lacks_times: bool = False) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Archives: what `everyframe batch`, `verify`, `query` and `clip` run."""

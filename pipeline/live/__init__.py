@@ -1,0 +1,1 @@
+"""Live cameras: what `everyframe watch` runs."""
