@@ -179,11 +179,25 @@ def _unknown_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         except PolicyError as e:
             problems.append(("policy", str(e).rstrip(".")))
     if classes and isinstance(classes, tuple):
-        from everyframe.operators.detectors.coco import NAMES
-
-        unknown = [name for name in classes if isinstance(name, str) and name not in NAMES]
-        problems += [("classes", f"no COCO class {name!r}{did_you_mean(name, NAMES)}") for name in unknown]
+        known, whose = _classes_of(values.get("model"))
+        unknown = [name for name in classes if isinstance(name, str) and name not in known]
+        problems += [("classes", f"no {whose} {name!r}{did_you_mean(name, known)}") for name in unknown]
     return problems
+
+
+def _classes_of(model: Any) -> tuple[tuple[str, ...], str]:
+    """The names that `classes` may hold, and what to call them. A model that can't be read is reported when it is opened."""
+    from everyframe.operators.detectors.coco import NAMES
+    from everyframe.operators.errors import OperatorError
+
+    if not isinstance(model, str) or not model.lower().endswith((".onnx", ".yaml", ".yml", ".py")):
+        return NAMES, "COCO class"
+    from everyframe.pipeline.models import class_names
+
+    try:
+        return class_names(model), f"class of {model}"
+    except OperatorError as e:
+        raise SettingsError(str(e)) from e
 
 
 def _yaml_problem(error: YAMLError) -> str:

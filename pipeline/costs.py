@@ -18,17 +18,18 @@ import cv2
 import numpy as np
 
 from everyframe.operators.base import Detector, Operator
-from everyframe.operators.detectors import NanoDetDetector, Prepared, load_detector, weights
 from everyframe.operators.detectors.detector import MIN_SCORE
 from everyframe.operators.detectors.letterbox import Letterbox, fit, to_input
 from everyframe.operators.detectors.runtimes import available
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
+from everyframe.operators.region.crops import InParts
 from everyframe.operators.types import U8, MotionField, Objects, View
 from everyframe.pipeline.cost_table import Cost, CostTable, default_table
 from everyframe.pipeline.errors import DetectorError
 from everyframe.pipeline.machine import has_native_bf16, machine_id
+from everyframe.pipeline.models import LoadedDetector, kind_of, model_digest, open_model
 from everyframe.pipeline.settings import ModelSettings, Precision, Runtime
 
 RUNS = 5
@@ -38,10 +39,13 @@ BOXES = 10
 
 def candidates(settings: ModelSettings) -> list[tuple[Runtime, Precision]]:
     """Pairs of runtime and precision that the settings allow on this machine, the reference first."""
+    if kind_of(settings.model) == "python":
+        return [(settings.runtime, settings.precision)]
     on_cpu = settings.device == "cpu"
     names: list[Runtime] = [settings.runtime]
     if settings.runtime == "auto":
         names = ["torch", "openvino"] if "openvino" in available(settings.device) else ["torch"]
+        names = ["openvino"] if kind_of(settings.model) == "onnx" else names
     precisions: list[Precision] = [settings.precision]
     if settings.precision == "auto":  # CPU time, the measure here, says nothing of a GPU
         precisions = ["f32", "bf16"] if on_cpu and has_native_bf16() else ["f32"]
@@ -69,7 +73,7 @@ def detect_costs(
     or if `again`. A runtime that nobody asked for and that does not work is left out."""
     table = table or default_table()
     with translated():
-        digest = weights.digest(weights.read(settings.model))
+        digest = model_digest(settings.model)
     outer = fit(width, height, settings.imgsz).outer
     found = []
     for runtime, precision in candidates(settings):
@@ -126,24 +130,16 @@ def open_detector(
     height: int,
     min_score: float = MIN_SCORE,
     table: CostTable | None = None,
-) -> NanoDetDetector:
+) -> LoadedDetector:
     """The detector for pictures of a size, with "auto" settled by `choose_runtime`. Raises `DetectorError`."""
     runtime, precision = choose_runtime(settings, width, height, table)
     return load(replace(settings, runtime=runtime, precision=precision), min_score)
 
 
-def load(settings: ModelSettings, min_score: float = MIN_SCORE) -> NanoDetDetector:
+def load(settings: ModelSettings, min_score: float = MIN_SCORE) -> LoadedDetector:
     """The detector that the settings name; "auto" in them means the reference. Raises `DetectorError`."""
     with translated():
-        return load_detector(
-            settings.model,
-            settings.imgsz,
-            settings.runtime,
-            settings.precision,
-            settings.device,
-            settings.threads,
-            min_score,
-        )
+        return open_model(settings, min_score)
 
 
 def settled(settings: ModelSettings, detector: Detector) -> ModelSettings:
@@ -201,10 +197,13 @@ def _picture(width: int, height: int) -> U8:
 
 
 def look_ms(detector: Detector, size: tuple[int, int]) -> float:
-    """CPU ms of the CNN with its post-processing, on a picture of noise that is as large as the net's input."""
-    box = Letterbox(size, size, size)
-    prepared = Prepared(to_input(_picture(*size), box), box)
+    """CPU ms of the CNN with its post-processing, on a picture of noise that is as large as the net's input, or as its part."""
     with translated():
+        picture = _picture(*size)
+        if isinstance(detector, InParts):
+            prepared = detector.prepare_in(picture, Letterbox(size, size, size))
+        else:
+            prepared = detector.prepare(picture)
         return least_cpu_ms(lambda: detector.infer(prepared), 1)
 
 

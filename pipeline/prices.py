@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.operators.base import Detector, Prices
-from everyframe.operators.detectors import NanoDetDetector, weights
+from everyframe.operators.detectors import coco
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.sizes import crop_sizes
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.cost_table import CostTable, default_table
 from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, settled, translated
 from everyframe.pipeline.errors import SourceBroken
+from everyframe.pipeline.models import model_digest
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -59,7 +60,7 @@ def prices_for(
     """Prices of the whole look and of each crop size for pictures of a size. Raises DetectorError."""
     table = table or default_table()
     with translated():
-        digest = weights.digest(weights.read(model.model))
+        digest = model_digest(model.model)
     whole = fit(width, height, model.imgsz)
     known: dict[tuple[int, int], float] = {}
     measured = []
@@ -110,7 +111,7 @@ def stream_ms(path: str, settings: LabelSettings, frames: int = MEASURED) -> dic
     before a break, if there is one. Raises SourceError where it cannot be opened."""
     few = replace(settings, limit=frames, audit=0.0, goal=Goal(), prices=Prices())
     with FileSource(path) as source:
-        worker = StreamWorker(source, _Crowd(NanoDetDetector.names, NanoDetDetector.supercategory), few)
+        worker = StreamWorker(source, _Crowd(coco.NAMES, coco.SUPERCATEGORY), few)
         with suppress(SourceBroken):  # the run itself will tell, after the labels before the break
             for _ in worker.chunks():
                 pass

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from everyframe.operators.detectors.coco import NAMES
 from everyframe.pipeline.errors import SettingsError
+from everyframe.pipeline.models import class_names
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import RunSettings
 from everyframe.pipeline.sinks.base import Sink
@@ -53,7 +53,7 @@ class Publishing:
         """The sinks of one source, known by `name` in this run."""
         s = self.settings
         target = None if self.url is None else RedisTarget(self.url, s.redis_maxlen, s.redis_wait)
-        sinks = make_sinks(s.format, s.out, info, NAMES, stem=name, redis=target)
+        sinks = make_sinks(s.format, s.out, info, class_names(s.model), stem=name, redis=target)
         if self.server is not None:
             # The socket is gone after the run; the folder is what a user can name again.
             sinks[-1].location = f"{self.read_from} {stream_key(name)}"

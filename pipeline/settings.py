@@ -25,7 +25,7 @@ AUDIT, TARGET_F1 = 0.01, 0.9
 class ModelSettings:
     """The detector and how it is run.
 
-    model: "nanodet-g" or a path to safetensors weights of the same architecture. imgsz: the longer side that the
+    model: "nanodet-g", safetensors weights of the same architecture, an ONNX file or a Python adapter (`pipeline.models`). imgsz: the longer side that the
     CNN sees, pixels. threads: CNN threads in each process.
     """
 
@@ -126,7 +126,8 @@ HELP: dict[str, str] = {
     "target_f1": "Accuracy that the policy learned aims at: F1 against the CNN on every frame. Default: 0.9.",
     "budget_ms": "CPU ms per frame that the policy learned aims at, in place of an accuracy.",
     "speedup": "How many times cheaper than the CNN on every frame the policy learned aims to be, in place of an accuracy.",
-    "model": "nanodet-g, or a .safetensors file of the same architecture.",
+    "model": "nanodet-g; a .safetensors file of the same architecture; an .onnx file of your own with the outputs of YOLOX, "
+    "NanoDet-Plus, YOLOv8 or DETR; or a .py file with a class Detector: docs/models.md.",
     "imgsz": "Longer side of the picture that the CNN sees, pixels, a multiple of 32.",
     "runtime": "What runs the CNN. auto: the fastest on this machine, measured once and remembered.",
     "precision": "auto: the fastest at equal accuracy on this machine.",

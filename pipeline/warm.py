@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 
 from everyframe.operators.base import Detector, Prices
-from everyframe.operators.detectors import Prepared
 from everyframe.operators.detectors.letterbox import Letterbox, fit
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.region.crops import InParts
@@ -105,7 +104,8 @@ def warm_crops(detector: Detector, width: int, height: int) -> None:
         return
     for size in map(tuple, crop_sizes(fit(width, height, detector.imgsz)).tolist()):
         box = Letterbox(size, size, size)
-        detector.infer_many([Prepared(np.zeros((1, size[1], size[0], 3), np.float32), box)])
+        grey = np.full((size[1], size[0], 3), 128, np.uint8)
+        detector.infer_many([detector.prepare_in(grey, box)])
 
 
 def warm_detector(detector: Detector, width: int, height: int) -> None:

@@ -60,7 +60,10 @@ class NanoDetDetector:
     def prepare(self, picture: U8) -> Prepared:
         """Resizes, normalises and pads a BGR picture (height, width, 3) uint8."""
         height, width = picture.shape[:2]
-        box = fit(width, height, self.imgsz)
+        return self.prepare_in(picture, fit(width, height, self.imgsz))
+
+    def prepare_in(self, picture: U8, box: Letterbox) -> Prepared:
+        """As `prepare`, with the place in the input given."""
         return Prepared(to_input(picture, box), box)
 
     def infer(self, prepared: Prepared) -> Objects:

@@ -18,7 +18,7 @@ import numpy as np
 from everyframe.operators.base import Detector
 from everyframe.operators.boxes import Rows, without_doubles
 from everyframe.operators.detectors.detector import Prepared
-from everyframe.operators.detectors.letterbox import Letterbox, fit, resize, to_input
+from everyframe.operators.detectors.letterbox import Letterbox, fit, resize
 from everyframe.operators.region.sizes import CONTEXT, context_of, cover, inside, snap
 from everyframe.operators.types import F32, I32, U8, Bool, Objects, Origin
 
@@ -32,9 +32,11 @@ DEFAULT_IMGSZ = 640
 
 @runtime_checkable
 class InParts(Protocol):
-    """A detector whose input can be cut up: `imgsz`, and several inputs of one size at once."""
+    """A detector whose input can be cut up: `imgsz`, a part made ready, and several inputs of one size at once."""
 
     imgsz: int
+
+    def prepare_in(self, picture: U8, box: Letterbox) -> Prepared: ...
 
     def infer_many(self, prepared: Sequence[Prepared]) -> list[Objects]: ...
 
@@ -106,19 +108,19 @@ def _in_parts(detector: InParts, picture: U8, crops: I32) -> list[Objects]:
     found = []
     for size in np.unique(sides, axis=0):
         rows: Rows = np.flatnonzero((sides == size).all(1))
-        batch = [_cut(small, whole, rects[row]) for row in rows]
+        batch = [_cut(detector, small, rects[row]) for row in rows]
         for row, objects in zip(rows, detector.infer_many(batch), strict=True):
             found.append(_placed(objects, rects[row], whole))
     return found
 
 
-def _cut(small: U8, whole: Letterbox, rect: I32) -> Prepared:
+def _cut(detector: InParts, small: U8, rect: I32) -> Prepared:
     """The net's input for one rectangle of the resized picture."""
     x1, y1, x2, y2 = rect.tolist()
     part = small[y1:y2, x1:x2]
     inner = (part.shape[1], part.shape[0])
     box = Letterbox(inner, inner, (x2 - x1, y2 - y1))
-    return Prepared(to_input(part, box), box)
+    return detector.prepare_in(part, box)
 
 
 def _placed(objects: Objects, rect: I32, whole: Letterbox) -> Objects:

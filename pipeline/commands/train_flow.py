@@ -31,6 +31,8 @@ def train_flow(
     """Learn from the detector, on videos without labels, where its features go bad between key frames."""
     from pathlib import Path
 
+    from everyframe.operators.detectors import NanoDetDetector
+    from everyframe.operators.detectors.weights import SHIPPED
     from everyframe.operators.flow.weights import save_weights
     from everyframe.pipeline.config import make_settings
     from everyframe.pipeline.costs import open_detector
@@ -61,6 +63,8 @@ def train_flow(
         for path in expand(video):
             with FileSource(path) as source:
                 detector = open_detector(settings.model, source.info.width, source.info.height)
+            if not isinstance(detector, NanoDetDetector):
+                raise UsageError(f"flow keeps the layers of {SHIPPED}: leave --model out, or give weights of that architecture")
             progress.note(f"{source.info.name}: reading")
             clips.append(read(path, detector, settings.limit, tell))
         weights = train(clips, detector.supercategory, epochs, settings.seed, tell)

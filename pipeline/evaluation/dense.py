@@ -15,12 +15,12 @@ from time import process_time
 import numpy as np
 from numpy.typing import NDArray
 
-from everyframe.operators.detectors import NanoDetDetector
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SourceBroken, SourceError, mask_secrets
 from everyframe.pipeline.machine import cache_dir
 from everyframe.pipeline.meter import Meter
+from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.records import Slot
 from everyframe.pipeline.sources.file import FileSource
 
@@ -53,7 +53,7 @@ def picture_key(picture: U8) -> int:
 
 def dense(
     video: str,
-    detector: NanoDetDetector,
+    detector: LoadedDetector,
     limit: int | None = None,
     measure: bool = True,
     progress: Progress | None = None,
@@ -78,7 +78,7 @@ def dense(
 
 def _run(
     video: str,
-    detector: NanoDetDetector,
+    detector: LoadedDetector,
     limit: int | None,
     looked: set[int] | None,
     progress: Progress | None,
@@ -148,7 +148,7 @@ def video_digest(video: str) -> blake2b:
     return digest
 
 
-def _cache_path(video: str, detector: NanoDetDetector) -> Path:
+def _cache_path(video: str, detector: LoadedDetector) -> Path:
     """Named by all that the detections are a function of."""
     digest = video_digest(video)
     settings = [

@@ -10,7 +10,6 @@ from time import process_time
 import numpy as np
 
 from everyframe.operators.base import Detector
-from everyframe.operators.detectors import NanoDetDetector
 from everyframe.operators.types import F32, I32, Objects
 from everyframe.pipeline import metrics
 from everyframe.pipeline.costs import open_detector
@@ -18,8 +17,9 @@ from everyframe.pipeline.engines.base import Chunk, Engine, Event, Finished, Run
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.errors import EngineError, UsageError
 from everyframe.pipeline.evaluation.dense import Dense, Progress, dense
-from everyframe.pipeline.evaluation.replay import ReplayDetector
+from everyframe.pipeline.evaluation.replay import PlainReplay, replaying
 from everyframe.pipeline.evaluation.rows import Row
+from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.peers import PEER, PeerEngine, check_peer, peer_mode
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -38,7 +38,7 @@ def evaluate(
     truth: str | None = None,
     labelled: tuple[int, int] | None = None,
     measure: bool = True,
-    detector: NanoDetDetector | None = None,
+    detector: LoadedDetector | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Runs each policy and the dense detector on a clip and compares them.
@@ -58,7 +58,7 @@ def evaluate(
     classes = class_ids(detector, settings.classes)
     reference = dense(video, detector, settings.limit, measure, progress)
     judge = Judge.of(reference, detector, classes, known_truth)
-    runner = detector if measure else ReplayDetector(reference, detector)
+    runner = detector if measure else replaying(reference, detector)
     if measure:
         for policy in ("stride:4", *policies):
             if not policy.startswith(PEER):
@@ -92,11 +92,11 @@ def class_ids(detector: Detector, classes: Sequence[str]) -> I32 | None:
     return np.array([detector.names.index(name) for name in classes], np.int32) if classes else None
 
 
-def _engine(policy: str, detector: NanoDetDetector | ReplayDetector) -> Engine:
+def _engine(policy: str, detector: LoadedDetector | PlainReplay) -> Engine:
     return PeerEngine(detector) if policy.startswith(PEER) else LocalEngine(detector)
 
 
-def _warm_up(video: str, settings: LabelSettings, detector: NanoDetDetector) -> None:
+def _warm_up(video: str, settings: LabelSettings, detector: LoadedDetector) -> None:
     """Compiled code and the runtime's buffers are made before anything is measured."""
     few = replace(settings, limit=min(WARM_FRAMES, settings.limit or WARM_FRAMES))
     for _ in _events(LocalEngine(detector), video, few):

@@ -222,6 +222,9 @@ class TraceDetector:
     def infer(self, prepared: Any) -> Objects:
         return self.detect(prepared)
 
+    def prepare_in(self, picture: U8, box: Any) -> Any:
+        raise NotImplementedError("a trace knows what is in crops, not how they look")
+
     def infer_many(self, prepared: Any) -> list[Objects]:
         raise NotImplementedError("a trace knows what is in crops, not how they look")
 

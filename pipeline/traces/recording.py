@@ -14,7 +14,6 @@ import numpy as np
 
 from everyframe import __version__
 from everyframe.operators import appearance
-from everyframe.operators.detectors import NanoDetDetector
 from everyframe.operators.types import U8, MotionField, Objects
 from everyframe.pipeline.cost_table import default_table
 from everyframe.pipeline.costs import measure_costs, open_detector, settled
@@ -23,6 +22,7 @@ from everyframe.pipeline.errors import EveryframeError, SourceBroken, SourceErro
 from everyframe.pipeline.evaluation.dense import dense, plain_slots, video_digest
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.machine import machine_id
+from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.prices import prices_for
 from everyframe.pipeline.records import Packet
 from everyframe.pipeline.settings import ModelSettings
@@ -50,7 +50,7 @@ def record(
     model: ModelSettings,
     limit: int | None = None,
     progress: Told | None = None,
-    detector: NanoDetDetector | None = None,
+    detector: LoadedDetector | None = None,
     detections: Detections = "cnn",
 ) -> tf.Trace:
     """Records a clip, or its first `limit` frames; the CNN's detections come from the evaluation's cache where they are
@@ -89,7 +89,7 @@ def _synthetic(video: str) -> list[Objects]:
 
 
 def recipe(
-    video: str, detector: NanoDetDetector, limit: int | None, detections: Detections = "cnn"
+    video: str, detector: LoadedDetector, limit: int | None, detections: Detections = "cnn"
 ) -> dict[str, Any]:
     """What a trace is a function of: a trace with equal ones need not be recorded again."""
     return {
@@ -274,7 +274,7 @@ def _pictures(video: str, known: list[Objects]) -> _Pictures:
     return _Pictures(costs, np.rint(np.concatenate(looks) * 255).astype(np.uint8))
 
 
-def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: int) -> dict[str, float]:
+def _rungs(model: ModelSettings, detector: LoadedDetector, width: int, height: int) -> dict[str, float]:
     """The machine's table for this model and picture size: what is known is looked up."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(model.threads)
@@ -285,7 +285,7 @@ def _rungs(model: ModelSettings, detector: NanoDetDetector, width: int, height: 
     return {row.rung: row.ms for row in rows if row.rung in ("detect", "prepare")}
 
 
-def crop_costs(model: ModelSettings, width: int, height: int, detector: NanoDetDetector) -> dict[str, float]:
+def crop_costs(model: ModelSettings, width: int, height: int, detector: LoadedDetector) -> dict[str, float]:
     """CPU ms of the CNN on each size of crop that `region` uses, by "320x256": what is known is looked up."""
     crops = prices_for(model, width, height, detector).crops
     return {f"{w}x{h}": ms for (w, h), ms in crops.items()}

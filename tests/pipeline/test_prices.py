@@ -9,7 +9,7 @@ import pytest
 
 from everyframe.operators.base import Prices
 from everyframe.operators.detectors import Prepared, load_detector
-from everyframe.operators.types import Objects
+from everyframe.operators.types import U8, Objects
 from everyframe.pipeline import prices
 from everyframe.pipeline.errors import DetectorError
 from everyframe.pipeline.rung_costs import measure_rungs
@@ -27,6 +27,9 @@ class Counting:
     def __init__(self) -> None:
         self.looks = 0
         self._detector = load_detector(imgsz=256)
+
+    def prepare(self, picture: U8) -> Prepared:
+        return self._detector.prepare(picture)
 
     def infer(self, prepared: Prepared) -> Objects:
         self.looks += 1

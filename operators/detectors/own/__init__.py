@@ -1,0 +1,1 @@
+"""Detectors that users bring: ONNX files of the usual layouts, or a Python class of theirs."""
