@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from everyframe.operators.types import NO_TRACK, U8, Origin
+from everyframe.operators.types import NO_TRACK, U8, Objects, Origin
 from everyframe.pipeline.records import FrameLabels
 
 Colour = tuple[int, int, int]
@@ -52,6 +52,13 @@ def line_width(width: int, height: int) -> int:
 def draw_labels(
     picture: U8, labels: FrameLabels, names: tuple[str, ...], scale: float = 1.0, line: int | None = None
 ) -> None:
+    """Draws every box of a frame's labels; see `draw_objects`."""
+    draw_objects(picture, labels.objects, names, scale, line)
+
+
+def draw_objects(
+    picture: U8, objects: Objects, names: tuple[str, ...], scale: float = 1.0, line: int | None = None
+) -> None:
     """Draws every box, and class, track and score beside it.
 
     scale: size of this picture over that of the source's. line: width in pixels, default one that suits the picture.
@@ -59,7 +66,6 @@ def draw_labels(
     """
     height, width = picture.shape[:2]
     line = line or line_width(width, height)
-    objects = labels.objects
     boxes = np.rint(objects.xyxy * scale).astype(np.int64).clip(-4 * width, 5 * width).tolist()
     order = np.argsort(-objects.origin.astype(np.int64), kind="stable").tolist()
     for i in order:
@@ -67,14 +73,13 @@ def draw_labels(
     size = 8 + 2 * line
     taken: list[tuple[int, int, int, int]] = []
     for i in reversed(order):
-        text = _tag_text(labels, i, names, boxes[i][2] - boxes[i][0], size)
+        text = _tag_text(objects, i, names, boxes[i][2] - boxes[i][0], size)
         colour = STYLES[Origin(int(objects.origin[i]))].colour
         _tag(picture, boxes[i], text, size, colour, taken)
 
 
-def _tag_text(labels: FrameLabels, i: int, names: tuple[str, ...], room: int, size: int) -> str:
+def _tag_text(objects: Objects, i: int, names: tuple[str, ...], room: int, size: int) -> str:
     """Class, track and score; less of it above a narrow box, so that neighbours stay readable."""
-    objects = labels.objects
     class_id, track_id = int(objects.class_id[i]), int(objects.track_id[i])
     name = names[class_id] if class_id < len(names) else str(class_id)
     short = name if track_id == NO_TRACK else f"{name} {track_id}"

@@ -207,7 +207,8 @@ class CameraReport:
 @dataclass(frozen=True, slots=True)
 class MachineReport:
     """How the whole is doing. cpus: the budget. cpu: cores in use by all our processes; cnn: by the CNN alone. pool_waiting: requests
-    that wait. redis: one sentence, empty while it answers."""
+    that wait. redis: one sentence, empty while it answers. heard: `time.monotonic()` at which the supervisor last made its
+    round, 0 where it does not say; /healthz fails when that is long ago."""
 
     epoch: int
     cpus: float
@@ -220,6 +221,7 @@ class MachineReport:
     restarts: int = 0
     redis: str = ""
     is_ready: bool = False
+    heard: float = 0.0
 
 
 class Board(Protocol):
