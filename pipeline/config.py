@@ -20,9 +20,10 @@ from everyframe.pipeline.suggest import did_you_mean
 _KEYS = tuple(field.name for field in fields(RunSettings))
 _LISTS = ("classes", "format")
 GOALS = ("target_f1", "budget_ms", "speedup")
-_SECRET = ("redis", "address")
+_SECRET = ("redis", "address", "url", "http_token")
 _ADAPTER = TypeAdapter(RunSettings)
 _KIND_OF_ERROR = {
+    "bool": "true or false",
     "int": "a whole number",
     "float": "a number",
     "string": "text",
@@ -79,7 +80,7 @@ def make_settings(
             where[key] = "--" + key.replace("_", "-") if dashes else key
     for key in _LISTS:
         if key in values:
-            values[key] = _split(values[key])
+            values[key] = split(values[key])
     # No setting is a yes or no, and pydantic would read true as 1.
     mistakes = [
         f"{where[key]}: true and false mean nothing here" for key in values if isinstance(values[key], bool)
@@ -91,7 +92,7 @@ def make_settings(
     except ValidationError as e:
         # Without the input: it may hold a password.
         found = e.errors(include_input=False, include_url=False)
-        mistakes += [_sentence(dict(error), values, where) for error in found]
+        mistakes += [mistake(dict(error), values, where) for error in found]
         raise SettingsError("; ".join(dict.fromkeys(mistakes + names))) from None
     if mistakes or names:
         raise SettingsError("; ".join(mistakes + names))
@@ -125,7 +126,7 @@ def to_yaml(settings: RunSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _split(value: Any) -> Any:
+def split(value: Any) -> Any:
     """Lists may be written as text with commas, on the command line several times."""
     if isinstance(value, str):
         value = [value]
@@ -139,12 +140,17 @@ def _split(value: Any) -> Any:
     return tuple(dict.fromkeys(parts)) if all(isinstance(part, str) for part in parts) else tuple(parts)
 
 
-def _sentence(error: dict[str, Any], values: Mapping[str, Any], where: Mapping[str, str]) -> str:
+def mistake(
+    error: dict[str, Any], values: Mapping[str, Any], where: Mapping[str, str], known: Iterable[str] = _KEYS
+) -> str:
+    """A sentence on one error that pydantic found. where: what to call each key. known: keys that there are."""
     key = str(error["loc"][0])
     kind, context = error["type"], error.get("ctx", {})
     place = where.get(key, key)
     if kind == "unexpected_keyword_argument":
-        return f"{place}: unknown setting{did_you_mean(key, _KEYS)}"
+        return f"{place}: unknown setting{did_you_mean(key, known)}"
+    if kind in ("missing", "missing_argument"):
+        return f"{place}: it is missing"
     value = values.get(key)
     if len(error["loc"]) > 1 and isinstance(value, tuple) and isinstance(error["loc"][1], int):
         value = value[error["loc"][1]]
