@@ -6,9 +6,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
+from media import DATA
 
 import everyframe
 from everyframe.operators.detectors.coco import NAMES
@@ -45,6 +48,15 @@ class Clip:
         found = list(pictures_at(str(path), wanted))
         assert all(picture is not None for picture in found)
         self.pictures: list[U8] = [np.asarray(picture) for picture in found]
+
+
+@cache
+def dashcam() -> Clip:
+    """A short clip, labelled once for all tests of a process."""
+    path = DATA / "moving" / "dashcam.mp4"
+    if not path.exists():
+        pytest.skip("no real video: ../shared/data is absent")
+    return Clip(path, limit=20)
 
 
 class ClipBoard:
