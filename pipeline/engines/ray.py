@@ -1,4 +1,4 @@
-"""The `ray` engine: shards of sources on actors, one CPU each. The only file that imports ray.
+"""The `ray` engine: shards of sources on actors, one CPU each.
 
 An actor gets a path and a shard, reads and decodes the file itself, and answers with the shard's records in one piece:
 an answer is there whole or not at all, so a shard that ran on an actor which was killed is run again on a fresh one
@@ -7,24 +7,17 @@ without a record lost or doubled. Records leave in the order of sources and shar
 
 from __future__ import annotations
 
-import logging
 import os
-import secrets
-import shutil
-import signal
-import socket
-import tempfile
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from everyframe.operators.types import Objects
 from everyframe.pipeline.costs import choose_runtime
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
-from everyframe.pipeline.errors import EngineError, EveryframeError, mask_secrets
+from everyframe.pipeline.engines.cluster import Cluster, first_line, ray_module
+from everyframe.pipeline.errors import EngineError, EveryframeError
 from everyframe.pipeline.loaded import Detectors
 from everyframe.pipeline.prices import priced
 from everyframe.pipeline.records import FrameLabels, SourceInfo
@@ -35,21 +28,7 @@ from everyframe.pipeline.stitch import Stitcher
 from everyframe.pipeline.warm import warm_up
 from everyframe.pipeline.worker import StreamWorker
 
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_enable_metrics_collection": "0",
-}
-_ALONE = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster of machines: Ray's processes bind to 127.0.0.1, also on Linux
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),
-}
-"""For a cluster on this machine alone: out of reach of the network, and of other users of the machine."""
-OBJECT_STORE_BYTES = 256 << 20
 RETRIES = 3
-KNOCK_S = 5.0
 CHUNK_FRAMES = 64
 
 
@@ -124,81 +103,32 @@ class RayEngine:
         self, workers: int | None = None, address: str | None = None, frames_per_shard: int = FRAMES_PER_SHARD
     ) -> None:
         self._workers = workers or os.cpu_count() or 1
-        self._address = address
+        self._cluster = Cluster(self._workers, address)
         self._frames_per_shard = frames_per_shard
         self._actors: list[Any] = []
-        self._is_started = False
-        self._folder: str | None = None
 
     def run(self, paths: Sequence[str], settings: LabelSettings) -> Iterator[Event]:
         jobs = [_open(number, path, settings) for number, path in enumerate(paths)]
         if any(job.error is None for job in jobs):
-            self._start(settings.model.threads)
+            self._cluster.start(settings.model.threads)
         try:
             yield from self._deliver(jobs)
-        except _ray().exceptions.RayTaskError as e:
+        except ray_module().exceptions.RayTaskError as e:
             raise EngineError(f"a Ray worker failed: {e.cause!r}; try --engine local.") from e
-        except _ray().exceptions.RayError as e:
-            raise EngineError(f"Ray failed: {_first_line(e)}; try --engine local.") from e
+        except ray_module().exceptions.RayError as e:
+            raise EngineError(f"Ray failed: {first_line(e)}; try --engine local.") from e
 
     def close(self) -> None:
         """Ends the actors, and the cluster and its files if this engine started it."""
-        if self._is_started:
-            ray = _ray()
-            with _own_signals():
-                if ray.is_initialized():
-                    for actor in self._actors:
-                        ray.kill(actor)
-                ray.shutdown()
-            self._actors.clear()
-            self._is_started = False
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._cluster.close(self._actors)
 
     def process_ids(self) -> list[int]:
         """Of the actors' processes, for tests that kill one."""
-        ids: list[int] = _ray().get([actor.process_id.remote() for actor in self._actors])
+        ids: list[int] = ray_module().get([actor.process_id.remote() for actor in self._actors])
         return ids
 
-    def _start(self, threads: int) -> None:
-        runtime: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
-        options: dict[str, Any] = {
-            "log_to_driver": False,
-            "logging_level": logging.FATAL,
-            "runtime_env": runtime,
-        }
-        if self._address is None:
-            # short: Ray's sockets lie far below it, and their paths may have 107 bytes
-            self._folder = tempfile.mkdtemp(prefix="ef-ray-", dir="/tmp")
-            options |= {
-                "address": "local",
-                "num_cpus": self._workers,
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "_node_ip_address": "127.0.0.1",
-                "_temp_dir": os.path.join(
-                    self._folder, "r"
-                ),  # Ray opens its folder to all, so ours is around it
-            }
-        else:
-            import everyframe
-
-            options["address"] = self._address
-            runtime["py_modules"] = [everyframe]
-        try:
-            _knock(self._address)
-            with _environment(_QUIET if self._address else _QUIET | _ALONE), _own_signals():
-                self._is_started = not _ray().is_initialized()
-                _ray().init(**options)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as e:
-            where = "a local Ray cluster" if self._address is None else f"the Ray cluster at {self._address}"
-            raise EngineError(
-                mask_secrets(f"cannot reach {where}: {_first_line(e)}; try --engine local.")
-            ) from e
-
     def _actor(self) -> Any:
-        make = _ray().remote(num_cpus=1, max_restarts=RETRIES, max_task_retries=RETRIES)(ShardActor)
+        make = ray_module().remote(num_cpus=1, max_restarts=RETRIES, max_task_retries=RETRIES)(ShardActor)
         self._actors.append(make.remote())
         return self._actors[-1]
 
@@ -224,14 +154,14 @@ class RayEngine:
             if not waiting:
                 return
             if waiting[0].answer in running:
-                for answer in _ray().wait(list(running), num_returns=1)[0]:
+                for answer in ray_module().wait(list(running), num_returns=1)[0]:
                     idle.append(running.pop(answer))
                 continue
             part = waiting.popleft()
             if delivery is None or delivery.job is not part.job:
                 delivery = _Delivery(part.job)
             if part.answer is not None:
-                yield from delivery.take(_ray().get(part.answer))
+                yield from delivery.take(ray_module().get(part.answer))
             if part.is_last:
                 yield delivery.end()
 
@@ -308,48 +238,3 @@ def _within(shards: list[Shard], limit: int | None) -> list[Shard]:
         kept.append(shard)
         frames += shard.frames_estimate
     return kept
-
-
-def _ray() -> Any:
-    """Ray, imported when it is first needed: its import takes a second."""
-    import ray
-    import ray.exceptions
-
-    return ray
-
-
-def _knock(address: str | None) -> None:
-    """Raises OSError where nothing answers at HOST:PORT: Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
-
-
-@contextmanager
-def _environment(extra: dict[str, str]) -> Iterator[None]:
-    """Sets variables that Ray and the processes it starts read; what the user has set wins."""
-    added = {name: value for name, value in extra.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray puts its own handler on SIGTERM: ours come back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

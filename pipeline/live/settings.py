@@ -172,7 +172,7 @@ def make_watch(
     if isinstance(top.get("retain"), str):
         _try(lambda: seconds_of(top["retain"], where["retain"]), mistakes)
     rows = _rows(urls, file.get("cameras"), config, mistakes)
-    makers = [_try(lambda row=row: make_camera(row, options, file, config), mistakes) for row in rows]  # type: ignore[misc]
+    makers = [_try(lambda row=row: make_camera(row, options, file, config), mistakes) for row in rows]
     cameras = tuple(camera for camera in makers if camera is not None)
     model = _try(lambda: _labels({}, options, file, config).model, mistakes)
     if mistakes:
