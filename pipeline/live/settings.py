@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from everyframe.pipeline.settings import EngineName, ModelSettings
 from everyframe.pipeline.suggest import did_you_mean
 
 LABEL_KEYS = ("policy", "classes", "conf", "seed", "audit", *GOALS)
-MODEL_KEYS = tuple(field.name for field in fields(ModelSettings))
+MODEL_KEYS = tuple(f.name for f in fields(ModelSettings))
 PLAY_KEYS = ("transport", "realtime", "loop", "open_timeout_s", "read_timeout_s", "weight")
 OWN_KEYS = ("name", "url", "zones", "lines")
 CAMERA_KEYS = (*OWN_KEYS, *LABEL_KEYS, *PLAY_KEYS)
@@ -79,7 +79,7 @@ class WatchOptions:
     duration: Annotated[float, Gt(0)] | None = None
 
 
-TOP_KEYS = tuple(field.name for field in fields(WatchOptions))
+TOP_KEYS = tuple(f.name for f in fields(WatchOptions))
 FILE_KEYS = (*TOP_KEYS, *MODEL_KEYS, *LABEL_KEYS, *PLAY_KEYS, "cameras")
 HELP: dict[str, str] = {
     "cpus": "Cores that all of it may use. Default: all of this machine.",
@@ -102,12 +102,18 @@ HELP: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """Everything. retain_s: None for `redis_maxlen`. config: the file that is watched for changes."""
+    """Everything. retain_s: None for `redis_maxlen`. config: the file that is watched for changes.
+
+    rows: each camera's own keys as they were written; given, file: what holds for all of them.
+    """
 
     cameras: tuple[Camera, ...]
     model: ModelSettings
     options: WatchOptions
     config: Path | None = None
+    rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    file: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def cpus(self) -> float:
@@ -178,7 +184,8 @@ def make_watch(
     if mistakes:
         raise SettingsError("; ".join(dict.fromkeys(mistakes)))
     assert common is not None and model is not None
-    return WatchSettings(cameras, model, common, None if config is None else Path(config))
+    path = None if config is None else Path(config)
+    return WatchSettings(cameras, model, common, path, tuple(rows), options, file)
 
 
 def make_camera(
@@ -202,7 +209,7 @@ def make_camera(
     if mistakes:
         raise SettingsError("; ".join(mistakes))
     assert checked is not None and labels is not None
-    own = {field.name: getattr(checked, field.name) for field in fields(_Play)}
+    own = {f.name: getattr(checked, f.name) for f in fields(_Play)}
     return Camera(labels=labels, **own)
 
 
