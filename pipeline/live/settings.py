@@ -81,23 +81,6 @@ class WatchOptions:
 
 TOP_KEYS = tuple(f.name for f in fields(WatchOptions))
 FILE_KEYS = (*TOP_KEYS, *MODEL_KEYS, *LABEL_KEYS, *PLAY_KEYS, "cameras")
-HELP: dict[str, str] = {
-    "cpus": "Cores that all of it may use. Default: all of this machine.",
-    "redis_maxlen": f"About how many records a Redis Stream keeps; 0 keeps all. Default: {MAXLEN}.",
-    "retain": "In place of a number: how long a Redis Stream keeps records, as in 24h, 30m or 7d.",
-    "out": "Folder for label files as well, one a camera and hour.",
-    "format": "Label files to write: jsonl.",
-    "spool_mb": "Disk, MB for each camera, for records while Redis is away; then the oldest go, counted.",
-    "http": "Serve health, metrics and the live page at HOST:PORT, as in :8080 for this machine only.",
-    "http_token": "What callers of --http must send. Default: $EVERYFRAME_HTTP_TOKEN. Needed beyond this machine.",
-    "log_json": "One JSON line an event on stderr.",
-    "engine": "ray: a process for each camera and one for the CNN. local: threads of this process. auto: ray for several.",
-    "state": "Folder for counters, the spool and the state that `everyframe status` reads.",
-    "duration": "Stop by itself after so many seconds.",
-    "transport": "How RTSP comes: tcp or udp.",
-    "realtime": "Play files at their own pace, as if they were cameras.",
-    "loop": "Begin a file anew at its end.",
-}
 
 
 @dataclass(frozen=True, slots=True)
