@@ -29,7 +29,7 @@ from everyframe.pipeline.live.status import status_json
 from everyframe.pipeline.live.types import Board, CameraReport
 
 TICK_S = 1.0
-STALE_S = 15.0
+STALE_S = 30.0
 """The parts answer at least this often, or /healthz says that they don't."""
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "html": "text/html"}
 _LOG = logging.getLogger("everyframe.http")

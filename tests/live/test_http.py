@@ -105,7 +105,7 @@ def test_health_fails_when_the_parts_do_not_answer(board: ClipBoard) -> None:
     assert "does not answer" in health_of(fresh, now + STALE_S + 1)
     assert "does not answer" in health_of(None, now)
     board.set_machine(heard=now - STALE_S - 30)
-    assert "no round for 45 s" in health_of(Sample(0.0, board.machine(), (), {}, now), now)
+    assert "no round for 60 s" in health_of(Sample(0.0, board.machine(), (), {}, now), now)
     assert "not answered" in readiness_of(None)
 
 

@@ -36,7 +36,8 @@ function hear(handle, message) {
 }
 
 function away() {
-  $("link").textContent = "Connection lost. Trying again …";
+  set($("link"), "Connection lost. Trying again …");
+  set($("spoken"), "Connection lost. Trying again.");
   $("link").className = "bad";
   for (const tile of tiles.values()) tile.node.classList.add("stale");
 }
@@ -59,6 +60,7 @@ function state(data) {
   remember(data);
   $("link").textContent = `Updated ${clock(data.at)}`;
   $("link").className = "";
+  if ($("spoken").textContent) set($("spoken"), "Connected again."); // read out, unlike the time of each second
   health(machine, cameras);
   const text = `CPU ${machine.cpu.toFixed(2)} of ${machine.cpus} cores, CNN ${machine.cnn.toFixed(2)}, ` +
     `${megabytes(machine.memory)}`;
