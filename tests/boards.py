@@ -84,7 +84,7 @@ class ClipBoard:
             for name in names
         }  # fmt: skip
 
-    def change(self, name: str, **values: object) -> None:
+    def change(self, name: str, /, **values: object) -> None:
         with self._lock:
             self._reports[name] = replace(self._reports[name], **values)  # type: ignore[arg-type]
 

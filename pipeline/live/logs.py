@@ -85,8 +85,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def _dumped(line: dict[str, Any]) -> str:
-    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
-    return orjson.dumps(_masked(line), default=lambda value: _masked(str(value)), option=options).decode()
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
+    try:
+        return orjson.dumps(_masked(line), default=lambda value: _masked(str(value)), option=options).decode()
+    except TypeError:  # whole numbers beyond 64 bits, nested too deep: said as text
+        return orjson.dumps({key: _masked(str(value)) for key, value in line.items()}).decode()
 
 
 def _masked(value: Any) -> Any:
@@ -94,7 +97,7 @@ def _masked(value: Any) -> Any:
         # bytes of a file name that are no text must not cost the line
         return mask_secrets(value[:_MOST].encode("utf-8", "replace").decode())
     if isinstance(value, Mapping):
-        return {_masked(key): _masked(inner) for key, inner in value.items()}
+        return {_masked(str(key)): _masked(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_masked(inner) for inner in value]
     return value
