@@ -44,14 +44,14 @@ def read(folder: str | Path) -> tuple[dict[str, Any], str]:
         raise UsageError(f"cannot read {path}: {e}; name the folder that everyframe watch was given") from e
     age = time.time() - found["at"]
     if found["is_over"]:
-        return found, f"everyframe watch was stopped {_ago(age)}"
+        return found, f"everyframe watch was stopped {_span(age)} ago"
     if age > STALE_S:
-        return found, f"everyframe watch has not been heard {_ago(age)[:-4]}: it was killed, or hangs"
+        return found, f"everyframe watch has not been heard for {_span(age)}: it was killed, or hangs"
     return found, ""
 
 
-def _ago(seconds: float) -> str:
+def _span(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -88,9 +88,7 @@ class Watch:
         duration = self._settings.options.duration
         until = None if duration is None else self._began + duration
         try:
-            self._crew.open()
-            with self._lock:
-                self._apply(Changes(added=tuple(self._roster.cameras.values())))
+            self.open()
             due = time.monotonic()
             while not stop.is_set() and (until is None or time.monotonic() < until) and not self._is_over():
                 self.round()
@@ -100,6 +98,12 @@ class Watch:
             return self._end()
         finally:
             self._crew.close()
+
+    def open(self) -> None:
+        """Starts the CNN and every camera. Raises EveryframeError where the CNN can't be used."""
+        self._crew.open()
+        with self._lock:
+            self._apply(Changes(added=tuple(self._roster.cameras.values())))
 
     def round(self) -> None:
         """One look at everything."""
