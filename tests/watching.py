@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def check_stream(found: Sequence[tuple[tuple[int, int], int]], lives: int = 1, h
     """Ids rise, and no frame number is there twice. lives: how often the camera's process began, each from frame 0. holes:
     frames that may be missing, because they are counted as dropped."""
     ids = [key for key, _ in found]
-    assert all(a < b for a, b in zip(ids, ids[1:], strict=False)), "ids do not rise"
+    assert all(a < b for a, b in pairwise(ids)), "ids do not rise"
     numbers = [number for _, number in found]
     starts = [0, *(i for i in range(1, len(numbers)) if numbers[i] <= numbers[i - 1])]
     assert len(starts) <= lives, f"frame numbers fall {len(starts) - 1} times"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import pytest
@@ -105,7 +105,7 @@ class Running:
     def _run(self) -> None:
         self.result = self.watch.run(self._stop)
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> Self:
         self._thread.start()
         until = time.monotonic() + 30
         while not self.watch.machine().is_ready:
