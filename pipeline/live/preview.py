@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.overlay import draw_objects
+from everyframe.pipeline.overlay import draw_objects, line_width
 
 WIDTH = 640
 QUALITY = 75
@@ -28,7 +28,8 @@ def draw_preview(
         small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     else:
         small = picture.copy()
-    draw_objects(small, objects, names, scale)
+    # A tile shows it at half its size: lines and letters are drawn for that.
+    draw_objects(small, objects, names, scale, line_width(size[0], size[1]) + 1)
     done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "a picture of uint8 can always be encoded"
     return data.tobytes()
