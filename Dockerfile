@@ -1,5 +1,6 @@
 # everyframe on a CPU:  docker build -t everyframe .
 #   docker run --rm --shm-size 2g -v "$PWD:/data" -w /data everyframe run clip.mp4
+# It writes to /tmp, /var/cache/everyframe and /var/lib/everyframe only: the root may be read-only.
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -18,7 +19,8 @@ COPY pipeline pipeline
 COPY configs configs
 RUN pip install -c constraints.txt ".[openvino,embedded]" \
     && useradd --uid 1000 --create-home everyframe \
-    && install -d -m 1777 /var/cache/everyframe
+    && install -d -m 1777 /var/cache/everyframe \
+    && install -d -o everyframe -g everyframe /var/lib/everyframe
 
 # numba keeps compiled code there and refuses to start without a folder it may write to; measured costs lie there too.
 # HOME and USER: the container may run as a user who has neither.
@@ -26,7 +28,7 @@ ENV NUMBA_CACHE_DIR=/var/cache/everyframe/numba \
     EVERYFRAME_CACHE=/var/cache/everyframe \
     HOME=/tmp \
     USER=everyframe
-VOLUME /var/cache/everyframe
+VOLUME /var/cache/everyframe /var/lib/everyframe
 
 USER everyframe
 WORKDIR /tmp

@@ -141,7 +141,8 @@ function showCamera(camera) {
   };
   for (const [name, text] of Object.entries(values)) set(node.querySelector(`[data-of=${name}]`), text);
   const cpu = camera.cpu === null ? "CPU –" : `CPU ${camera.cpu.toFixed(2)} cores`;
-  set(node.querySelector(".cpu-text"), camera.policy ? `${cpu}, policy ${camera.policy}` : cpu);
+  const price = camera.price === null ? "" : `, price of error ${camera.price.toPrecision(2)}`;
+  set(node.querySelector(".cpu-text"), camera.policy ? `${cpu}, policy ${camera.policy}${price}` : cpu);
   const line = node.querySelector(".cpu");
   line.setAttribute("aria-label", `${cpu} over the last ten minutes`);
   draw(line, [[lines.cameras[camera.name], "--cpu"]], 0.1);
