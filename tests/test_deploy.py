@@ -202,3 +202,30 @@ def test_the_page_of_docs_lists_every_metric_with_its_meaning(root: Path) -> Non
         rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation.rstrip('.')} |")
     assert "\n".join(rows) in page
     assert page.count("| `everyframe_") == len(rows) > 30
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("no promtool on this machine: apt-get install prometheus")
+    return found
+
+
+def test_prometheus_itself_takes_rules_queries_and_metrics(
+    deploy: Path, dashboard: dict[str, Any], promtool: str, tmp_path: Path
+) -> None:
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = [{"record": f"query:{i}", "expr": text.replace("$camera", ".*")} for i, text in enumerate(queries)]
+    (tmp_path / "alerts.yml").write_text((deploy / "alerts.yml").read_text())
+    (tmp_path / "queries.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    (tmp_path / "token").write_text("secret")
+    config = (deploy / "prometheus.yml").read_text().replace("/run/secrets/http_token", str(tmp_path / "token"))
+    config = config.replace("/etc/prometheus/alerts.yml", f"{tmp_path}/alerts.yml, {tmp_path}/queries.yml")
+    (tmp_path / "prometheus.yml").write_text(config)
+    board = ClipBoard(dashcam(), ["yard"])
+    board.step(12)
+    body, _ = make_metrics(BoardCollector(board, lambda: {"yard": 0.1}))("")
+    for command, given in ((["config", str(tmp_path / "prometheus.yml")], b""), (["metrics"], body)):
+        done = subprocess.run([promtool, "check", *command], input=given, capture_output=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
