@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
+from anyio import CapacityLimiter, to_thread
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
@@ -25,6 +26,7 @@ EVERY_S = 1.0
 PICTURE_S = 0.2
 """A camera's picture is drawn at most once in this time, however many look."""
 FIRST_PICTURE_S = 2.0
+_DRAWING = 8  # pictures that are waited for at a time
 _BACKLOG = 100  # events that a new viewer gets
 _STRIP = 300  # frames of the rung strip
 _BOUNDARY = "everyframe"
@@ -37,13 +39,18 @@ class Pictures:
         self._board = board
         self._last: dict[str, tuple[float, bytes | None]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._threads: CapacityLimiter | None = None
 
     async def latest(self, camera: str) -> bytes | None:
         """A JPEG of at most `PICTURE_S` ago."""
         async with self._locks.setdefault(camera, asyncio.Lock()):
             at, data = self._last.get(camera, (-1.0, None))
             if data is None or time.monotonic() - at >= PICTURE_S:
-                data = await run_in_threadpool(self._board.picture, camera)
+                # Threads of their own: pictures that don't come must not keep health and figures waiting.
+                self._threads = self._threads or CapacityLimiter(_DRAWING)
+                data = await to_thread.run_sync(
+                    self._board.picture, camera, limiter=self._threads, abandon_on_cancel=True
+                )
                 self._last[camera] = time.monotonic(), data
             return data
 

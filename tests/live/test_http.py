@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -184,6 +185,28 @@ def test_moving_pictures_change_and_end_with_the_camera(board: ClipBoard, starte
         assert all(part.startswith(b"\xff\xd8") and part.endswith(b"\xff\xd9") for part in parts)
         board.remove("yard")
         answer.read()  # ends
+
+
+def test_pictures_that_do_not_come_keep_nothing_else_waiting(
+    board: ClipBoard, started: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(board, "picture", lambda camera: release.wait(60) and None)
+    server = started(board)
+    lines = []
+    for i in range(60):
+        line = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=20)
+        line.request("GET", f"/camera/yard.jpg?{i}")
+        lines.append(line)
+    sampled = server._site.sampler.latest
+    until(lambda: server._site.sampler.latest is not sampled)
+    for path in ("/healthz", "/api/status", "/metrics"):
+        assert ask(server, path)[0] == 200
+    server.stop(timeout=20)
+    assert not server._thread.is_alive()
+    release.set()
+    for line in lines:
+        line.close()
 
 
 def test_events_tell_what_changes_and_go_on_where_they_were(
