@@ -6,18 +6,29 @@ from collections.abc import Callable
 
 from everyframe.operators.base import Detector, Operator, Prices
 from everyframe.operators.detect import Detect
-from everyframe.operators.flow.operator import Flow
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.region.operator import Region
-from everyframe.operators.residual.operator import Residual
+
+
+def _flow(detector: Detector, prices: Prices) -> Operator:
+    from everyframe.operators.flow.operator import Flow  # with PyTorch, which a camera's process does without
+
+    return Flow(detector, prices)
+
+
+def _residual(detector: Detector, prices: Prices) -> Operator:
+    from everyframe.operators.residual.operator import Residual
+
+    return Residual(detector, prices)
+
 
 OPERATORS: dict[str, Callable[[Detector, Prices], Operator]] = {
     "hold": lambda detector, prices: Hold(),
     "propagate": lambda detector, prices: Propagate(),
-    "flow": Flow,
+    "flow": _flow,
     "region": Region,
-    "residual": Residual,
+    "residual": _residual,
     "detect": lambda detector, prices: Detect(detector),
 }
 """In the order of rising cost. Each is made from the stream's detector, which the cheap ones leave alone."""

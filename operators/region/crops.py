@@ -11,16 +11,18 @@ Lengths in "net pixels" are those of the detector's input, the picture scaled to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from everyframe.operators.base import Detector
 from everyframe.operators.boxes import Rows, without_doubles
-from everyframe.operators.detectors.detector import Prepared
 from everyframe.operators.detectors.letterbox import Letterbox, fit, resize
 from everyframe.operators.region.sizes import CONTEXT, context_of, cover, inside, snap
 from everyframe.operators.types import F32, I32, U8, Bool, Objects, Origin
+
+if TYPE_CHECKING:
+    from everyframe.operators.detectors.detector import Prepared
 
 __all__ = ["CONTEXT", "InParts", "cover", "look_at", "net_size", "uncut", "well_inside"]
 
