@@ -32,14 +32,14 @@ class Interval:
     """Owns the waiting frames, and the tracks and the picture of the last look.
 
     price: how many wrong labels, relative to the objects usual on this stream, a further look at a whole picture must be
-    expected to put right (look_back of the policy; 0: there is none, and no picture is kept). What looks is `middle`, at
+    expected to put right (look_back of the policy; 0: there is none, and no picture is kept); may change. What looks is `middle`, at
     pictures that are still in memory. conf: the lowest score that is reported.
     """
 
     def __init__(self, keeper: TrackKeeper, middle: Middle, price: float, conf: float) -> None:
         self._keeper = keeper
         self._middle = middle
-        self._price = price
+        self.price = price
         self._conf = conf
         self._at_look = TrackState.empty()
         self._look: Frame | None = None
@@ -50,11 +50,11 @@ class Interval:
     def begin(self, frame_index: int, frame: Frame | None = None) -> None:
         """A look at this frame was taken into the tracks and nothing waits."""
         self._at_look = self._keeper.state
-        self._look = frame if self._price > 0 else None
+        self._look = frame if self.price > 0 else None
         self._looked_at = frame_index
 
     def add(self, record: FrameLabels, motion: MotionField | None, frame: Frame | None) -> None:
-        keeps = self._price > 0 and frame is not None
+        keeps = self.price > 0 and frame is not None
         self.waiting.append(Waiting(record, motion, frame if keeps else None))
         if keeps and frame is not None:
             self._thin_out(frame.width * frame.height * 3 // 2)
@@ -77,7 +77,7 @@ class Interval:
         frames = [f if f is not None and (f.width, f.height) == size else None for f in pictures]
         gap = Gap([*(w.motion for w in waiting), motion], frames, frame_index, size)
         seen, count = self._usual
-        price = self._price * max(seen / count, LEAST_USUAL)
+        price = self.price * max(seen / count, LEAST_USUAL)
         lattice = Lattice(self._keeper, self._middle, price, self._conf)
         found, between = lattice.close(gap, self._at_look, detections)
         labelled = self._dated(waiting, between, lattice.looks)
@@ -89,7 +89,7 @@ class Interval:
     def release(self, width: int, height: int) -> list[Labelled]:
         """Labels the waiting frames where no further look will come: after a look at the last of them where the policy looks
         back, else from the last look alone."""
-        if self._price > 0 and len(self.waiting) > LEAST_STEPS and self.waiting[-1].frame is not None:
+        if self.price > 0 and len(self.waiting) > LEAST_STEPS and self.waiting[-1].frame is not None:
             return self._look_at_last()
         waiting, self.waiting = self.waiting, []
         between = lookahead.one_sided(self._at_look, [w.motion for w in waiting], width, height)

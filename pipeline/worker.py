@@ -146,6 +146,7 @@ class StreamWorker:
             self.stats.frames += 1
             looks = self.stats.cnn_frames + self._auditor.sums.n
             self._pilot.frame(self.stats.frames, self._decoder.decoded, looks, self._auditor.sums)
+            self._interval.price = self.policy.traits.look_back
             self._auditor.settle(record.frame_index, record.objects, record.origin == Origin.DETECTED)
             if self.first is None:
                 self.first = record.objects

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from everyframe.policies import weigh
 from everyframe.policies.base import F32, Mode
 from everyframe.policies.features import FEATURES, PRICES
 
@@ -65,7 +66,10 @@ that sees them remembers cameras."""
 SEEN_LOOK = np.array([name in LOOK_SEES for name in FEATURES])
 SEEN_GATE = np.array([name in GATE_SEES for name in FEATURES])
 _OF_CAMERA = np.array([name not in PRICES for name in FEATURES])
-_MEMBER = np.array([[float(name in members) for name in FEATURES] for members in _GROUPS.values()], np.float32)
+_GROUP_OF = np.array(
+    [next((i for i, members in enumerate(_GROUPS.values()) if name in members), -1) for name in FEATURES], np.int64
+)
+LEAST_RANGE = 0.05
 
 
 class BrainError(ValueError):
@@ -125,30 +129,25 @@ class Brain:
         """(B, 2) logits of falling asleep, where awake, and of waking, where asleep."""
         return _forward(self.standard(features) * SEEN_GATE, self.gate_layers, self.gate_skip)
 
+    def gate_one(self, features: F32) -> F32:
+        """(2,) of `gate`, for (features,): compiled."""
+        x = weigh.standard(features, self.mean, self.scale, SEEN_GATE, CLIP)
+        out: F32 = weigh.forward(x, self.gate_layers, self.gate_skip)[1]
+        return out
+
     def weighed(self, features: F32, gate: int | None = None) -> tuple[float, F32]:
         """The logit for (features,), and (len(GROUPS),) what each kind of feature added to it, seen from the mean of training:
         gradient times input. gate: 0 falling asleep, 1 waking; None for looking."""
-        layers = self.look_layers if gate is None else self.gate_layers
-        x = self.standard(features) * (SEEN_LOOK if gate is None else SEEN_GATE)
-        states = [x]
-        for weights, bias in layers[:-1]:
-            states.append(np.maximum(states[-1] @ weights + bias, 0))
-        weights, bias = layers[-1]
+        layers, skip = (self.look_layers, self.look_skip) if gate is None else (self.gate_layers, self.gate_skip)
+        x = weigh.standard(features, self.mean, self.scale, SEEN_LOOK if gate is None else SEEN_GATE, CLIP)
         out = 0 if gate is None else gate
-        skip = (self.look_skip if gate is None else self.gate_skip)[:, out]
-        logit = float(states[-1] @ weights[:, out] + bias[out] + x @ skip)
-        slope = weights[:, out]
-        for (weights, _), state in zip(layers[-2::-1], states[:0:-1], strict=True):
-            slope = weights @ (slope * (state > 0))
-        added: F32 = _MEMBER @ ((slope + skip) * x).astype(np.float32)
-        return logit, added
+        logits, added = weigh.weighed(x, layers, skip, out, _GROUP_OF, len(GROUPS))
+        return float(logits[out]), added
 
     def strangeness(self, features: F32) -> float:
         """How far outside of what training saw the strangest feature lies, in its range; 0 inside. Prices and costs are no
         matter of the camera."""
-        span = np.maximum(self.highest - self.lowest, np.float32(0.05))
-        outside = np.maximum(self.lowest - features, features - self.highest) / span
-        return max(float(outside[_OF_CAMERA].max()), 0.0)
+        return float(weigh.outside(features, self.lowest, self.highest, _OF_CAMERA, LEAST_RANGE))
 
 
 def _forward(x: F32, layers: Layers, skip: F32) -> F32:

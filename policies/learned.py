@@ -1,4 +1,4 @@
-"""`learned`: looks where a look buys most accuracy for its cost, by two small networks trained by reinforcement.
+"""`learned`: looks where a look buys most accuracy for its cost, by two small networks.
 
 What it sees is `policies.features`, what it weighs is `policies.brain`, when it acts `policies.pace`; how it was trained,
 `policies.train`. It never takes the run down: weights that cannot be used, and a camera unlike anything seen in training,
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ WEIGHTS = Path(__file__).parent / "data" / "learned.safetensors"
 DEFAULT_F1 = 0.9
 COSTS = (0.04, 0.97)
 """Cost of decoding and of a look in dense frames, where no one says: 720p on an ordinary CPU."""
-LOOK_BACK: Mapping[Mode, float] = {"causal": 0.0, "lookahead": 0.0}
+FORWARD, BACK = 0.1, 4.0
+"""In lookahead mode: the share of the price at which frames are looked at as they come, and what the price times the wrong
+labels, relative to the usual objects, that a look back must be expected to put right comes to. A look back is better placed:
+both sides of it are known."""
 STRANGE = 0.5
 """Ranges of training by which a feature must lie outside of them to be strange."""
 NOTABLE = -2.0
@@ -43,8 +47,8 @@ _log = logging.getLogger("everyframe")
 
 
 @lru_cache(maxsize=8)
-def _brains(path: Path) -> Mapping[Mode, Brain]:
-    """Raises BrainError."""
+def brains_of(path: Path) -> Mapping[Mode, Brain]:
+    """Weights by mode; a file is read once. Raises BrainError."""
     brains = load(path)[0]
     return {mode: brains[mode] for mode in MODES if mode in brains}
 
@@ -69,15 +73,26 @@ class Learned:
         self._brain: Brain | None = None
         self._unusable = ""
         try:
-            self._brain = _brains(weights).get(mode)
+            self._brain = brains_of(weights).get(mode)
             self._unusable = "" if self._brain is not None else f"{weights} has no weights for the mode {mode}"
         except BrainError as e:
             self._unusable = str(e)
         if self._unusable:
             _warn(self._unusable)
-        self.traits = Traits(look_back=LOOK_BACK[mode]) if self._brain is not None else Motion(mode).traits
+        self.traits = Traits() if self._brain is not None else Motion(mode).traits
         self.price = self.price_for(DEFAULT_F1) if price is None else price
         self.reset(0)
+
+    @property
+    def price(self) -> float:
+        """Dense frames worth paying for F1 from 0 to 1."""
+        return self._price
+
+    @price.setter
+    def price(self, price: float) -> None:
+        self._price = price
+        if self._brain is not None and self.mode == "lookahead":
+            self.traits = replace(self.traits, look_back=BACK / price)
 
     def price_for(self, target_f1: float) -> float:
         """The price at which the cameras of the training reach a pooled F1 in the mean, in the policy's mode; 1 where there
@@ -106,10 +121,10 @@ class Learned:
             return self._fallback.gate(packet)
         brain = self._brain
         assert brain is not None
-        self._price()
+        self._tell_price()
         features = self._watch.gate(packet)
-        logits = brain.gate(features[None])
-        if not np.isfinite(logits).all():
+        logits = brain.gate_one(features)[None]
+        if not (math.isfinite(logits[0, 0]) and math.isfinite(logits[0, 1])):
             self._give_up("numbers that are none", "lookahead")
             return True
         slept = bool(self._pace.asleep[0])
@@ -129,7 +144,7 @@ class Learned:
             return Decision(decision.rung, f"{self.note}: {decision.reason}")
         brain = self._brain
         assert brain is not None
-        self._price()
+        self._tell_price()
         pace = self._pace
         if observation.frames_since_detect < pace.since[0]:  # someone else had this stream looked at
             pace.looked(np.ones(1, np.bool_))
@@ -171,8 +186,8 @@ class Learned:
             "costs": {"decode": self.costs[0], "look": self.costs[1]},
         }  # fmt: skip
 
-    def _price(self) -> None:
-        wanted = (self.price, *self.costs)
+    def _tell_price(self) -> None:
+        wanted = (self._price * (FORWARD if self.mode == "lookahead" else 1.0), *self.costs)
         if wanted != self._priced:
             self._priced = wanted
             self._watch.price(*wanted)

@@ -8,6 +8,7 @@ the rent has paid for the skis).
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from everyframe.policies.base import F32
@@ -18,6 +19,27 @@ Bool = NDArray[np.bool_]
 MOST = 5.0
 _FALLS = np.zeros(HORIZON + 1, np.bool_)
 _FALLS[list(SLEEPS)] = True
+
+
+@njit(cache=True, nogil=True)
+def _looks(logits, doubt, asleep, woken, since, out):  # type: ignore[no-untyped-def]
+    for i in range(out.shape[0]):
+        if not asleep[i]:
+            doubt[i] += np.exp(min(np.float64(logits[i]), MOST))
+        out[i] = not asleep[i] and (doubt[i] >= 1 or woken[i] or since[i] >= HORIZON)
+
+
+@njit(cache=True, nogil=True)
+def _decodes(logits, doubt, asleep, woken, since, falls, out):  # type: ignore[no-untyped-def]
+    for i in range(out.shape[0]):
+        if asleep[i]:
+            doubt[i] += np.exp(min(np.float64(logits[i, 1]), MOST))
+            if doubt[i] >= 1 or since[i] + 1 >= HORIZON:
+                asleep[i], woken[i] = False, True
+        elif falls[min(since[i], HORIZON)] and logits[i, 0] > 0 and not woken[i]:
+            doubt[i] = 0.0
+            asleep[i] = True
+        out[i] = not asleep[i]
 
 
 class Pace:
@@ -31,8 +53,8 @@ class Pace:
 
     def look(self, doubts: F32) -> Bool:
         """Which awake streams look at their frame, from (B,) logarithms of doubts. A stream that was woken does."""
-        self._doubt = self._doubt + np.where(self.asleep, 0.0, np.exp(np.minimum(doubts, MOST)))
-        out: Bool = ~self.asleep & ((self._doubt >= 1) | self.woken | (self.since >= HORIZON))
+        out = np.empty(len(self.since), np.bool_)
+        _looks(doubts, self._doubt, self.asleep, self.woken, self.since, out)
         return out
 
     def looked(self, which: Bool) -> None:
@@ -43,11 +65,6 @@ class Pace:
     def decodes(self, logits: F32) -> Bool:
         """Which streams decode their next frame; called once a frame, after `looked`. logits (B, 2): of falling asleep, and the
         logarithms of doubts while asleep."""
-        falls = ~self.asleep & _FALLS[np.minimum(self.since, HORIZON)] & (logits[:, 0] > 0) & ~self.woken
-        self._doubt = self._doubt + np.where(self.asleep, np.exp(np.minimum(logits[:, 1], MOST)), 0.0)
-        wakes = self.asleep & ((self._doubt >= 1) | (self.since + 1 >= HORIZON))
-        self._doubt[falls] = 0.0
-        self.woken |= wakes
-        self.asleep = (self.asleep | falls) & ~wakes
-        out: Bool = ~self.asleep
+        out = np.empty(len(self.since), np.bool_)
+        _decodes(logits, self._doubt, self.asleep, self.woken, self.since, _FALLS, out)
         return out

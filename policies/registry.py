@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from everyframe.policies.base import Mode, Policy
+from everyframe.policies.brain import BrainError
 from everyframe.policies.fixed import Dense, IFrames, Random, Stride
 from everyframe.policies.flow import Flow
 from everyframe.policies.lattice import Lattice
-from everyframe.policies.learned import Learned
+from everyframe.policies.learned import Learned, brains_of
 from everyframe.policies.motion import Motion
 from everyframe.policies.region import Region
 from everyframe.policies.residual import Residual
@@ -57,15 +59,25 @@ def _random(text: str, mode: Mode) -> Policy:
 
 
 def _learned(text: str, mode: Mode) -> Policy:
+    number, colon, file = text.partition(":")
+    if not colon and number.endswith(".safetensors"):
+        number, file = "", number
     try:
-        price = float(text) if text else None
+        price = float(number) if number else None
     except ValueError:
         price = -1.0
     if price is not None and not 0 < price < 1e6:
         raise PolicyError(
-            f"policy learned:{text} needs the price of error in frames of the CNN, above 0, as in learned:0.5, or none."
+            f"policy learned:{text} needs the price of error in frames of the CNN, above 0, as in learned:0.5, or weights of "
+            "your own, as in learned:mine.safetensors or learned:0.5:mine.safetensors."
         )
-    return Learned(price, mode)
+    if not file:
+        return Learned(price, mode)
+    try:
+        brains_of(Path(file))
+    except BrainError as e:
+        raise PolicyError(f"policy learned:{text}: {e}.") from e
+    return Learned(price, mode, Path(file))
 
 
 def _plain(make: Callable[[], Policy]) -> Callable[[str, Mode], Policy]:
@@ -84,7 +96,7 @@ def _motion(text: str, mode: Mode) -> Policy:
 
 POLICIES: dict[str, Entry] = {
     "motion": Entry("motion", "learns what is normal; the CNN looks when something new moves", _motion),
-    "learned": Entry("learned", "two small networks look where a look buys most accuracy; learned:PRICE", _learned),
+    "learned": Entry("learned", "two small networks look where a look buys most accuracy; learned:PRICE, learned:WEIGHTS", _learned),
     "stride": Entry("stride:N", "the CNN on every N-th frame, motion vectors between", _every(Stride, 10)),
     "flow": Entry("flow:N", "the CNN on every N-th frame, between them its features are renewed in part", _every(Flow, 10)),
     "region": Entry("region:N", "looks at parts of the picture that are worth it, at the whole every N frames", _region),

@@ -170,7 +170,7 @@ class Trainer:
         steps = np.minimum(self._rng.geometric(1 / 25, ESTIMATED), table.horizon)
         at = window.start + rows
         rows, steps, at = (part[at + steps < len(table)] for part in (rows, steps, at))
-        extra = _beyond_looks(window.graph, at, steps, self.settings.lookahead)
+        extra = beyond_looks(window.graph, at, steps, self.settings.lookahead)
         price, look = float(np.exp(window.prices[0])), float(np.exp(window.prices[2]))
         target = torch.from_numpy(np.clip(price * extra / table.normaliser / look, 0.0, None).astype(np.float32))
         log_doubt = self.net.look(g.awake(window, rows, steps))
@@ -306,7 +306,7 @@ class Trainer:
         return True
 
 
-def _beyond_looks(graph: g.Graph, at: np.ndarray, steps: np.ndarray, lookahead: bool) -> np.ndarray:
+def beyond_looks(graph: g.Graph, at: np.ndarray, steps: np.ndarray, lookahead: bool) -> np.ndarray:
     """(n,): errors `steps` frames after looks at frames `at` beyond those of a look there. Looking ahead, the frames between two
     looks have theirs together: they are shared out as if they grew steadily."""
     c, table = graph.table.carried, graph.table

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from everyframe.pipeline.errors import SinkError, UsageError
+from everyframe.pipeline.settings import Mode
+from everyframe.pipeline.traces.format import SUFFIX
 from everyframe.pipeline.traces.store import table_of
+from everyframe.pipeline.training.curves import with_curve
 from everyframe.policies.brain import Brain, save
-from everyframe.policies.simulation.arena import arena_of
 from everyframe.policies.simulation.table import ClipTable
 from everyframe.policies.train import Settings, Trainer
-from everyframe.policies.training.judge import Judge, curve_of, play
+from everyframe.policies.training.judge import Judge
 
 Told = Callable[[str], None]
-CURVE_PRICES = tuple(np.geomspace(0.01, 20, 14).tolist())
-IMITATION = Settings().imitation
-LEAST_FRAMES = 120
-"""Shorter clips say nothing of a price."""
+STEPS = Settings().estimation
+JUDGED = 40
+"""Steps from one judgement to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """traces: to train on; validation: to choose by, empty for every fifth of traces. classes: counted, empty for all.
-    minutes: wall time of all trainings. imitation: of the steps, those at first that imitate the optimum. modes: "causal",
-    "lookahead"."""
+    weights: pattern of names (as of files in a shell) and share: how likely a clip that fits is drawn, beside 1 for those
+    that fit none; of several patterns that fit their product. minutes: wall time of all trainings, after which what is best
+    is taken: give more than they need, or the weights depend on the clock. steps: of the fit. imitation: steps that imitate
+    the optimum in hindsight, in its place. reinforcement: steps after either, in which the gate learns to put streams to
+    sleep. modes: "causal", "lookahead"."""
 
     traces: tuple[str, ...]
     validation: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
-    minutes: float = 20.0
-    steps: int = 300
-    imitation: int = IMITATION
-    seeds: int = 1
+    weights: tuple[tuple[str, float], ...] = ()
+    minutes: float = 60.0
+    steps: int = STEPS
+    imitation: int = 0
+    reinforcement: int = 0
+    seeds: int = 5
     seed: int = 0
-    modes: tuple[str, ...] = ("causal", "lookahead")
+    modes: tuple[Mode, ...] = ("causal", "lookahead")
 
 
 def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told: Told | None = None) -> dict[str, Any]:
@@ -57,21 +63,24 @@ def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told:
     except OSError as e:
         raise SinkError(f"Cannot make the folder {folder}: {e.strerror or e}; name another with --log-dir.") from e
     clips, judged = _tables(plan, tell)
+    weights = clip_weights([t.name for t in clips], plan.weights)
     share = plan.minutes * 60 / (len(plan.modes) * plan.seeds)
     brains: dict[str, Brain] = {}
-    about: dict[str, Any] = {"plan": asdict(plan), "clips": [t.name for t in clips], "trainings": []}
+    about: dict[str, Any] = {"plan": asdict(plan), "clips": dict(zip((t.name for t in clips), weights, strict=True)), "trainings": []}
     for mode in plan.modes:
         tell(f"{mode}: strides and optimum of {len(judged)} validation clips")
         judge = Judge(judged, mode == "lookahead")
         best = float("inf")
         for seed in range(plan.seed, plan.seed + plan.seeds):
             settings = _settings(plan, mode == "lookahead", seed)
-            trainer, brain = _train_one(clips, judge, settings, folder, resume, share, tell)
+            trainer, brain = _train_one(clips, weights, judge, settings, folder, resume, share, tell)
             score = trainer.state.best_score
             about["trainings"].append({"mode": mode, "seed": seed, "ratio": score, "history": trainer.state.history})
             if mode not in brains or score < best:
                 best, brains[mode] = score, brain
-        brains[mode] = _with_curve(brains[mode], [*clips, *judged], mode == "lookahead")
+    for mode in plan.modes:
+        tell(f"{mode}: what prices come to")
+        brains[mode] = with_curve(brains[mode], (*plan.traces, *plan.validation), mode, plan.classes, folder)
     try:
         save(brains, out, about)
     except OSError as e:
@@ -79,9 +88,20 @@ def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told:
     return about
 
 
+def clip_weights(names: Sequence[str], wanted: Sequence[tuple[str, float]]) -> tuple[float, ...]:
+    """How likely each clip is drawn, beside 1. Raises UsageError: a pattern that fits none."""
+    for pattern, _ in wanted:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UsageError(f"--weight {pattern}: no trace to train on has that name; they are {', '.join(names[:20])}.")
+    return tuple(math.prod(share for pattern, share in wanted if fnmatchcase(name, pattern)) for name in names)
+
+
 def _settings(plan: Plan, lookahead: bool, seed: int) -> Settings:
-    estimation = 0 if plan.imitation else min(Settings().estimation, plan.steps)
-    return Settings(lookahead, plan.steps, estimation, min(plan.imitation, plan.steps), seed=seed)
+    fit = 0 if plan.imitation else plan.steps
+    total = fit + plan.imitation + plan.reinforcement
+    return Settings(
+        lookahead, total, fit, plan.imitation, sleeps=total > fit, judge_every=min(JUDGED, total), seed=seed
+    )
 
 
 def _tables(plan: Plan, tell: Told) -> tuple[list[ClipTable], list[ClipTable]]:
@@ -90,7 +110,7 @@ def _tables(plan: Plan, tell: Told) -> tuple[list[ClipTable], list[ClipTable]]:
     clips: list[ClipTable] = []
     judged: list[ClipTable] = []
     for path in (*plan.traces, *plan.validation):
-        table = table_of(path, plan.classes, both_sides=both_sides)
+        table = replace(table_of(path, plan.classes, both_sides=both_sides), name=Path(path).name.removesuffix(SUFFIX))
         tell(f"{table.name}: {len(table)} frames")
         (judged if path in plan.validation or path in chosen else clips).append(table)
     if not clips or not judged:
@@ -99,10 +119,11 @@ def _tables(plan: Plan, tell: Told) -> tuple[list[ClipTable], list[ClipTable]]:
 
 
 def _train_one(
-    clips: Sequence[ClipTable], judge: Judge, settings: Settings, folder: Path, resume: bool, seconds: float, tell: Told
+    clips: Sequence[ClipTable], weights: Sequence[float], judge: Judge, settings: Settings, folder: Path, resume: bool,
+    seconds: float, tell: Told,
 ) -> tuple[Trainer, Brain]:
     name = f"{'lookahead' if settings.lookahead else 'causal'}-{settings.seed}"
-    trainer = Trainer(clips, judge, settings)
+    trainer = Trainer(clips, judge, settings, weights)
     checkpoint = folder / f"{name}.ckpt"
     if resume:
         try:
@@ -145,7 +166,3 @@ class _Log:
         if self._board is not None:
             self._board.close()
 
-
-def _with_curve(brain: Brain, tables: Sequence[ClipTable], lookahead: bool) -> Brain:
-    long = [t for t in tables if len(t) >= LEAST_FRAMES and t.truth.any()] or list(tables)
-    return replace(brain, curve=curve_of(play(brain, arena_of(long, lookahead), lookahead, CURVE_PRICES), CURVE_PRICES))

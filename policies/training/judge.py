@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from everyframe.policies.brain import Brain, Curve
+from everyframe.policies.base import F32
+from everyframe.policies.brain import Brain
 from everyframe.policies.pace import Pace
 from everyframe.policies.simulation import optimum as o
 from everyframe.policies.simulation.arena import Arena, arena_of
@@ -17,26 +18,32 @@ from everyframe.policies.simulation.vector import Draw, VectorKeyFrame
 
 PRICES = tuple(np.geomspace(0.02, 12, 9).tolist())
 TARGETS = (0.85, 0.9, 0.95)
+NEVER = -60.0
+Doubts = Callable[[VectorKeyFrame, F32], F32]
+"""From streams and their observations (B, features) to (B,) logarithms of doubts."""
 
 
 def play(
-    brain: Brain, arena: Arena, lookahead: bool, prices: Sequence[float] = PRICES, decode: float | None = None
+    brain: Brain | Doubts, arena: Arena, lookahead: bool, prices: Sequence[float] = PRICES, decode: float | None = None
 ) -> list[list[o.Point]]:
-    """Points by clip, then by price. decode: cost of decoding a frame in looks, None for that of the machine that recorded."""
+    """Points by clip, then by price. brain: or what gives (B,) logarithms of doubts, which never sleeps. decode: cost of decoding
+    a frame in looks, None for that of the machine that recorded."""
     clips = len(arena.tables)
     batch = clips * len(prices)
     env = VectorKeyFrame(arena, batch, lookahead, Draw(decode=None if decode is None else (decode, decode)))
     which = np.repeat(np.arange(clips), len(prices))
     observation = env.reset(clips=which.tolist(), price=np.tile(prices, clips).tolist(), decode=decode)
     pace = Pace(batch)
+    awake = np.tile(np.array([NEVER, NEVER], np.float32), (batch, 1))
     totals, counts = np.zeros((batch, 4)), np.zeros((batch, 2))
     live = np.ones(batch, np.bool_)
     first = True
     while live.any():
-        looks = pace.look(brain.look(observation)) | first
+        doubts = brain.look(observation) if isinstance(brain, Brain) else brain(env, observation)
+        looks = pace.look(doubts) | first
         first = False
         pace.looked(looks)
-        decodes = pace.decodes(brain.gate(observation))
+        decodes = pace.decodes(brain.gate(observation) if isinstance(brain, Brain) else awake)
         pace.since += 1
         step = env.step(looks, decodes)
         counts[live] += np.stack([looks, decodes], 1)[live]
@@ -53,13 +60,6 @@ def play(
     return [points[i : i + len(prices)] for i in range(0, batch, len(prices))]
 
 
-def curve_of(points: Sequence[Sequence[o.Point]], prices: Sequence[float]) -> Curve:
-    """The mean over clips."""
-    f1 = np.mean([[p.f1 for p in clip] for clip in points], 0)
-    cost = np.mean([[p.cost for p in clip] for clip in points], 0)
-    return Curve(tuple(prices), tuple(f1.tolist()), tuple(cost.tolist()))
-
-
 class Judge:
     """Compares with the best stride and the optimum at equal F1, on clips that are not trained on."""
 
@@ -68,14 +68,21 @@ class Judge:
         self.arena = arena_of(tables, lookahead)
         self.lookahead = lookahead
         self.decode = decode
-        machine = [_on(table, decode) for table in tables]
-        self.strides = [strides(table, lookahead) for table in machine]
-        self.optima = [o.curve(table, lookahead) for table in machine]
+        self.machine = [_on(table, decode) for table in tables]
+        self.strides = [strides(table, lookahead) for table in self.machine]
+        self.optima = [o.curve(table, lookahead) for table in self.machine]
 
-    def score(self, brain: Brain, prices: Sequence[float] = PRICES) -> tuple[float, float, list[list[o.Point]]]:
+    def score(
+        self, brain: Brain | Doubts, prices: Sequence[float] = PRICES
+    ) -> tuple[float, float, list[list[o.Point]]]:
         """Mean over clips and `TARGETS` of cost / cost of the best stride, and median regret; and the points. What no price
         reaches is taken to be reached by a share of the stream with a look at every frame."""
         points = play(brain, self.arena, self.lookahead, prices, self.decode)
+        ratios, regrets = self.compared(points)
+        return float(np.mean(ratios)), float(np.median(regrets)), points
+
+    def compared(self, points: Sequence[Sequence[o.Point]]) -> tuple[list[float], list[float]]:
+        """Cost over that of the best stride, and regret, for each clip and target."""
         ratios, regrets = [], []
         for mine, fixed, optimum in zip(points, self.strides, self.optima, strict=True):
             for f1 in TARGETS:
@@ -83,7 +90,7 @@ class Judge:
                 cost = o.cost_at([*mine, fixed[0]], f1)
                 ratios.append(cost / stride)
                 regrets.append(o.regret(cost, stride, best))
-        return float(np.mean(ratios)), float(np.median(regrets)), points
+        return ratios, regrets
 
 
 def _on(table: ClipTable, decode: float | None) -> ClipTable:

@@ -1,0 +1,62 @@
+"""What prices come to: the policy `learned` replayed on traces, so that looks back and blending are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.settings import LabelSettings, Mode
+from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.overhead import costs_of
+from everyframe.pipeline.traces.replay import replay
+from everyframe.policies.brain import Brain, Curve, save
+from everyframe.policies.simulation.optimum import Point
+
+PRICES = tuple(np.geomspace(0.03, 30, 8).tolist())
+LEAST_FRAMES = 120
+"""Shorter clips say nothing of a price."""
+MOST_FRAMES = 600
+"""Of each clip: enough for a mean over cameras."""
+
+
+def with_curve(
+    brain: Brain, traces: Sequence[str], mode: Mode, classes: Sequence[str], folder: Path, prices: Sequence[float] = PRICES
+) -> Brain:
+    """The brain with the mean over traces of 120 frames and more with objects in them; over all where there are none.
+    folder: for weights that are taken away again. Raises SourceError, UsageError."""
+    with TemporaryDirectory(dir=folder) as own:  # files are read once by their name
+        file = Path(own) / "weights.safetensors"
+        save({mode: brain}, file, {})
+        policies = [f"learned:{price:g}:{file}" for price in prices]
+        played = [points_of(tf.load(path), policies, mode, classes) for path in traces]
+    long = [points for frames, points in played if frames >= LEAST_FRAMES] or [points for _, points in played]
+    if not long:
+        raise UsageError("A curve of prices needs at least one trace.")
+    f1 = np.mean([[p.f1 for p in points] for points in long], 0)
+    cost = np.mean([[p.cost for p in points] for points in long], 0)
+    return replace(brain, curve=Curve(tuple(prices), tuple(f1.tolist()), tuple(cost.tolist())))
+
+
+def points_of(
+    trace: tf.Trace, policies: Sequence[str], mode: Mode, classes: Sequence[str], limit: int | None = MOST_FRAMES
+) -> tuple[int, list[Point]]:
+    """Frames played, 0 where no object is in them, and what each policy comes to there: cost by what the trace says of its
+    machine, in dense frames, the same however busy the machine is that replays."""
+    rows = replay(trace, policies, LabelSettings(mode=mode, classes=tuple(classes), limit=limit))
+    costs = costs_of(trace)
+    decode = float(costs.decode.mean()) + costs.carry
+    points = [
+        Point(
+            row.policy,
+            (costs.frame + row.decode_fraction * decode + row.cnn_fraction * costs.look) / costs.dense,
+            row.f1_dense, round(row.cnn_fraction * row.frames), row.decode_fraction,
+        )
+        for row in rows
+    ]  # fmt: skip
+    seen = any(len(objects) for objects in trace.objects[:limit])
+    return (rows[0].frames if seen and rows else 0), points
