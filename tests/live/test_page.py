@@ -158,6 +158,7 @@ def test_states_levels_and_messages_are_told(seen: Seen, server: Server, board: 
 def test_pictures_are_asked_for_only_while_somebody_looks(seen: Seen, server: Server, board: ClipBoard) -> None:
     page = seen.page
     page.goto(server.url)
+    expect(page.locator(".tile")).to_have_count(2)
     wait_for_change(page, "document.querySelector('.tile img').src")
     page.goto("about:blank")
     asked = -1
