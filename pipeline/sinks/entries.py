@@ -22,13 +22,13 @@ OBJECT_COLUMNS = ("track_id", "class_id", "label", "score", "x1", "y1", "x2", "y
 _INTEGERS = ("schema", "frame_index", "width", "height", "key_age")
 
 
-def stream_key(source: str) -> str:
-    """Key of a source's stream. Letters, digits and . _ - stay; other characters become _, and six hex digits are
+def stream_key(source: str, kind: str = "labels") -> str:
+    """Key of a source's stream of labels, or of its events or status. Letters, digits and . _ - stay; other characters become _, and six hex digits are
     added so that no two sources share a stream."""
     safe = re.sub(r"[^\w.-]+", "_", source)[:150]
     if safe != source or not safe:
         safe += "-" + hashlib.blake2b(plain_text(source).encode(), digest_size=3).hexdigest()
-    return f"everyframe:{safe}:labels"
+    return f"everyframe:{safe}:{kind}"
 
 
 def entry_id(ms: int, frame_index: int) -> str:

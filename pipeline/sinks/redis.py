@@ -26,9 +26,9 @@ from everyframe.pipeline.sinks.entries import FIELDS, entry_id, from_fields, str
 _BATCH = 500
 _FOLLOW_MS = 500
 _LOG = logging.getLogger("everyframe")
-_ALREADY = "equal or smaller than the target stream top item"
+ALREADY = "equal or smaller than the target stream top item"
 # These may pass by themselves, so they are waited for; every other answer of the server ends the run at once.
-_PASSING = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
+PASSING = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
 _LASTING = (redis.AuthenticationError, redis.InvalidResponse)
 T = TypeVar("T")
 Entry = tuple[str, dict[Any, Any]]
@@ -66,7 +66,7 @@ class Connection:
             try:
                 return action()
             except redis.RedisError as e:
-                if isinstance(e, _LASTING) or not isinstance(e, _PASSING):
+                if isinstance(e, _LASTING) or not isinstance(e, PASSING):
                     raise self.refused(e, what) from e
                 now = time.monotonic()
                 if deadline is None:
@@ -163,7 +163,7 @@ class RedisSink:
             answers = pipe.execute(raise_on_error=False)
         for answer in answers:
             # A server that goes away while it answers: sent again as a whole, which adds nothing twice.
-            if isinstance(answer, _PASSING):
+            if isinstance(answer, PASSING):
                 raise answer
         return answers
 
@@ -171,7 +171,7 @@ class RedisSink:
         for (entry, fields), answer in zip(entries, answers, strict=True):
             if not isinstance(answer, Exception):
                 self.published += 1
-            elif _ALREADY in str(answer):
+            elif ALREADY in str(answer):
                 self.already += 1
                 if not self._is_compared:
                     self._is_compared = True
