@@ -29,7 +29,7 @@ from everyframe.operators.types import U8, MotionField, Objects, View
 from everyframe.pipeline.cost_table import Cost, CostTable, default_table
 from everyframe.pipeline.errors import DetectorError
 from everyframe.pipeline.machine import has_native_bf16, machine_id
-from everyframe.pipeline.models import LoadedDetector, kind_of, model_digest, open_model
+from everyframe.pipeline.models import LoadedDetector, is_quantized, kind_of, model_digest, open_model
 from everyframe.pipeline.settings import ModelSettings, Precision, Runtime
 
 RUNS = 5
@@ -47,6 +47,8 @@ def candidates(settings: ModelSettings) -> list[tuple[Runtime, Precision]]:
         names = ["torch", "openvino"] if "openvino" in available(settings.device) else ["torch"]
         names = ["openvino"] if kind_of(settings.model) == "onnx" else names
     precisions: list[Precision] = [settings.precision]
+    if settings.precision == "auto" and is_quantized(settings.model):
+        return [(name, "int8" if name == "openvino" else "f32") for name in names]
     if settings.precision == "auto":  # CPU time, the measure here, says nothing of a GPU
         precisions = ["f32", "bf16"] if on_cpu and has_native_bf16() else ["f32"]
     return [(name, precision) for name in names for precision in precisions]

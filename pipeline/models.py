@@ -93,6 +93,11 @@ def model_digest(model: str) -> str:
     return weights.digest(read(what.path) + repr((what.layout, what.names, what.groups, what.pixels)).encode())
 
 
+def is_quantized(model: str) -> bool:
+    """Whether a model can be computed in int8. Raises `OperatorError`."""
+    return kind_of(model) == "nanodet" and weights.QUANTIZED in weights.metadata(weights.read(model))
+
+
 @lru_cache(maxsize=8)
 def class_names(model: str) -> tuple[str, ...]:
     """Names of a model's classes, without running it. Raises `OperatorError`."""

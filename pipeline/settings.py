@@ -12,7 +12,7 @@ from everyframe.policies import base
 
 Mode = base.Mode
 Runtime = Literal["auto", "torch", "openvino"]
-Precision = Literal["auto", "f32", "bf16"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
 EngineName = Literal["auto", "local", "ray"]
 Format = Literal["jsonl", "mot", "coco", "csv", "video"]
 STEERED = "learned"

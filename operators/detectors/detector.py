@@ -95,8 +95,8 @@ def load_detector(
 ) -> NanoDetDetector:
     """Loads a detector.
 
-    model: "nanodet-g" or a safetensors file of the same architecture. imgsz: longer side of what the net sees, 32 to
-    4096 pixels. runtime: torch or openvino; precision: f32 or bf16; "auto" means the reference, torch and f32: the
+    model: a name in `weights.FILES` or a safetensors file of the same architecture. imgsz: longer side of what the net sees, 32 to
+    4096 pixels. runtime: torch or openvino; precision: f32, bf16, or int8 for a quantized model; "auto" means the reference, torch and f32: the
     pipeline measures which is fastest. device: cpu, cuda, cuda:N (torch only). threads: of the net, and for this
     process of torch and OpenCV, 1 or more.
     min_score: lowest score given out, between 0 and 1. Raises `OperatorError` (`WeightsError` for the file).
@@ -117,8 +117,8 @@ def _check(imgsz: int, runtime: str, precision: str, threads: int, min_score: fl
         raise OperatorError(f"The picture size {imgsz} is not usable: give 32 to 4096 pixels.")
     if runtime not in ("torch", "openvino"):
         raise OperatorError(f'Unknown runtime "{runtime}": use torch or openvino.')
-    if precision not in ("f32", "bf16"):
-        raise OperatorError(f'Unknown precision "{precision}": use f32 or bf16.')
+    if precision not in ("f32", "bf16", "int8"):
+        raise OperatorError(f'Unknown precision "{precision}": use f32, bf16 or int8.')
     if threads < 1:
         raise OperatorError(f"The number of threads is {threads}: give 1 or more.")
     if not 0 < min_score < 1:

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from everyframe.operators.detectors.nanodet import Quantized
+
 
 def _import_openvino() -> ModuleType:
     """OpenVINO, kept from telling its makers that it was imported, which it does by itself where its telemetry package
@@ -37,8 +39,10 @@ openvino = _import_openvino()
 ops: ModuleType = openvino.opset13
 
 
-def to_openvino(module: nn.Module, shapes: Sequence[Sequence[int]]) -> Any:
-    """An `openvino.Model` in float32 that computes `module` on inputs of these fixed shapes.
+def to_openvino(module: nn.Module, shapes: Sequence[Sequence[int]], quantized: Quantized | None = None) -> Any:
+    """An `openvino.Model` that computes `module` on inputs of these shapes (-1: any). Nodes are called as `torch.fx` calls them.
+
+    quantized: where values and weights are rounded to 8 bits; OpenVINO then computes in int8 what lies between.
 
     module: what `torch.fx` can trace, built of Conv2d, leaky_relu, max_pool2d, interpolate (bilinear), cat, add and
     permute. Raises `NotImplementedError` for anything else.
@@ -51,31 +55,53 @@ def to_openvino(module: nn.Module, shapes: Sequence[Sequence[int]]) -> Any:
     def value(argument: Any) -> Any:
         return fx.map_arg(argument, values.__getitem__)
 
+    ranges = {} if quantized is None else quantized.ranges
     for node in traced.graph.nodes:
         if node.op == "placeholder":
             values[node] = next(waiting)
         elif node.op == "output":
             return openvino.Model(list(value(node.args[0])), parameters)
         elif node.op == "call_module":
-            values[node] = _conv(traced.get_submodule(node.target), value(node.args[0]))
+            scale = None if quantized is None else quantized.scales.get(node.target.removeprefix("net."))
+            values[node] = _conv(traced.get_submodule(node.target), value(node.args[0]), node.name, scale)
         elif node.target in _OPS:
             values[node] = _OPS[node.target](*value(node.args), **value(node.kwargs))
         else:
             raise NotImplementedError(f"no OpenVINO counterpart of {node.target}")
+        made = values[node]
+        at = made.get_node() if hasattr(made, "get_node") else made
+        at.set_friendly_name(node.name + "/bias" if node.op == "call_module" else node.name)
+        if node.name in ranges:
+            values[node] = _rounded(made, *ranges[node.name])
     raise NotImplementedError("the traced module has no output")
 
 
-def _conv(conv: nn.Module, x: Any) -> Any:
+def _rounded(x: Any, low: Any, high: Any, levels: int = 256) -> Any:
+    ends = [ops.constant(np.asarray(end, np.float32)) for end in (low, high)]
+    return ops.fake_quantize(x, *ends, *ends, levels)
+
+
+def _conv(conv: nn.Module, x: Any, name: str, scale: torch.Tensor | None = None) -> Any:
     if (
         not isinstance(conv, nn.Conv2d)
-        or conv.groups != 1
+        or conv.groups not in (1, conv.in_channels)
         or conv.bias is None
         or isinstance(conv.padding, str)
     ):
         raise NotImplementedError(f"no OpenVINO counterpart of {conv}")
     weight, bias = (t.detach().float().contiguous().numpy() for t in (conv.weight, conv.bias))
     padding = list(conv.padding)
-    y = ops.convolution(x, ops.constant(weight), list(conv.stride), padding, padding, list(conv.dilation))
+    filters = ops.constant(weight)
+    if scale is not None:
+        high = 127 * scale.view(-1, 1, 1, 1).numpy()
+        filters = _rounded(filters, -high, high, 255)
+    if conv.groups == 1:
+        y = ops.convolution(x, filters, list(conv.stride), padding, padding, list(conv.dilation))
+    else:
+        shape = np.array((conv.groups, conv.out_channels // conv.groups, 1, *conv.kernel_size), np.int64)
+        filters = ops.reshape(filters, shape, special_zero=False)
+        y = ops.group_convolution(x, filters, list(conv.stride), padding, padding, list(conv.dilation))
+    y.set_friendly_name(name)
     return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
 
 

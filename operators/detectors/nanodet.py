@@ -6,6 +6,8 @@ fresh ones.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -73,11 +75,24 @@ class Head(nn.Module):
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """How a net is computed in int8 where the runtime can.
+
+    scales: by convolution, float32 (outputs,): its weights are whole multiples, -127 to 127, of the scale of their output.
+    ranges: by node of the traced net, lowest and highest of what it gives: 256 levels.
+    """
+
+    scales: dict[str, Tensor]
+    ranges: dict[str, tuple[float, float]]
+
+
 class NanoDet(nn.Module):
-    """The whole net; parameter names are those of the weights file."""
+    """The whole net; parameter names are those of the weights file. quantized: None for plain float32."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.quantized: Quantized | None = None
         self.stem = _conv(3, 32, stride=2)
         self.stage1 = Stage(32, blocks=1, stride=1)
         self.stage2 = Stage(64, blocks=2, stride=2)

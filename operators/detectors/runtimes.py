@@ -46,6 +46,8 @@ class Runtime(Protocol):
 
 def make_runtime(net: NanoDet, runtime: str, precision: str, device: str, threads: int) -> Runtime:
     """The net on a runtime: torch or openvino. Raises `OperatorError` where it is not to be had."""
+    if precision == "int8" and (runtime != "openvino" or net.quantized is None):
+        raise OperatorError('The precision "int8" is for the runtime openvino and a quantized model: use --model fast, or leave --precision out.')
     if runtime == "openvino":
         if device != "cpu":
             raise OperatorError(
@@ -172,7 +174,7 @@ class OpenVinoRuntime:
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise OperatorError("This CPU has no bf16 arithmetic for OpenVINO: use precision f32.")
         self._config = {
-            "INFERENCE_PRECISION_HINT": precision,  # left alone, OpenVINO picks bf16 where the CPU has it
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,  # left alone, OpenVINO picks bf16 where the CPU has it
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # pinned, all processes of a machine would share the first core
@@ -208,7 +210,9 @@ class OpenVinoRuntime:
         return [np.asarray(result[i]) for i in range(3)]
 
     def _compile(self, part: type[_Whole], inputs: list[F32]) -> Any:
-        model = self._convert(part(self._net), [x.shape for x in inputs])
+        # The names of what is rounded are those of the whole net.
+        levels = self._net.quantized if self.precision == "int8" and part is _Whole else None
+        model = self._convert(part(self._net), [x.shape for x in inputs], levels)
         try:
             return self._core.compile_model(model, "CPU", self._config).create_infer_request()
         except RuntimeError as error:

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save
+from torch import nn
 
-from everyframe.operators.detectors.nanodet import NanoDet
+from everyframe.operators.detectors.nanodet import NanoDet, Quantized
 from everyframe.operators.errors import WeightsError
 
 SHIPPED = "nanodet-g"
-_SHIPPED_FILE = "nanodet_g_coco.safetensors"
+FILES = {
+    SHIPPED: "nanodet_g_coco.safetensors",
+    "full": "nanodet_g_coco.safetensors",
+    "fast": "nanodet_g_fast.safetensors",
+    "tiny": "nanodet_g_tiny.safetensors",
+}
+"""Shipped models by name."""
+COMPRESSED = "everyframe-compressed"
+"""Key of a file's metadata: its value is the version of the format of compressed models."""
+QUANTIZED = "quantized"
+"""Key of the metadata of models that can be computed in int8."""
+_VERSION = "1"
+_SCALE, _RANGE = ".weight_scale", "range/"
 
 
 def read(model: str) -> bytes:
-    """Bytes of the shipped weights ("nanodet-g") or of a file. Raises `WeightsError`."""
-    if model == SHIPPED:
-        with as_file(files("everyframe.operators.detectors") / "data" / _SHIPPED_FILE) as path:
+    """Bytes of shipped weights (a name in `FILES`) or of a file. Raises `WeightsError`."""
+    if model in FILES:
+        with as_file(files("everyframe.operators.detectors") / "data" / FILES[model]) as path:
             return _read(path)
     path = Path(model)
     if not path.exists():
         raise WeightsError(
-            f'No model "{model}": it is neither "{SHIPPED}" nor a file; give "{SHIPPED}" or the path of '
+            f'No model "{model}": it is neither "{SHIPPED}" nor a file; give "{SHIPPED}", "fast", "tiny" or the path of '
             "NanoDet-g weights in safetensors format."
         )
     return _read(path)
@@ -47,7 +62,8 @@ def digest(data: bytes) -> str:
 
 
 def load_nanodet(data: bytes, name: str) -> NanoDet:
-    """The net with the weights in `data`, float32, in inference mode.
+    """The net with the weights in `data`, float32, in inference mode. A compressed model may have fewer channels, and knows how
+    it is to be quantized.
 
     name: how messages call the file. Raises `WeightsError` if the data are truncated, of another
     architecture, or hold NaN or infinite values.
@@ -58,13 +74,121 @@ def load_nanodet(data: bytes, name: str) -> NanoDet:
         raise WeightsError(
             f"The weights {name} are damaged or not in safetensors format; fetch or export the file again."
         ) from error
+    is_compressed = metadata(data).get(COMPRESSED) is not None
     with torch.device("meta"):
         net = NanoDet()
+    quantized = None
+    if is_compressed:
+        state, quantized = _unpacked(state, metadata(data), name)
+        _narrow(net, state)
     # The files say "head" for what the net calls "heads", as its `head` is a method.
     own_names = {key.replace("heads.", "head."): key for key in net.state_dict()}
     _check(state, {key: tuple(net.state_dict()[own].shape) for key, own in own_names.items()}, name)
     net.load_state_dict({own_names[key]: tensor.float() for key, tensor in state.items()}, assign=True)
+    net.quantized = quantized
+    if is_compressed:
+        _try(net, name)
     return net.requires_grad_(False).eval()
+
+
+def metadata(data: bytes) -> Mapping[str, str]:
+    """What a safetensors file says of itself; empty where it says nothing or is none."""
+    try:
+        size = int.from_bytes(data[:8], "little")
+        found = json.loads(data[8 : 8 + size]).get("__metadata__", {}) if size < len(data) else {}
+    except (ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def pack(net: NanoDet, about: Mapping[str, str]) -> bytes:
+    """A compressed model as a safetensors file. about: goes into its metadata (recipe, accuracy, cost), plain text.
+
+    Weights are stored as float16, those of a net that is to be quantized as int8 with a scale for each output channel.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for key, tensor in net.state_dict().items():
+        name, kind = key.rsplit(".", 1)
+        filed = key.replace("heads.", "head.")
+        scale = None if net.quantized is None or kind != "weight" else net.quantized.scales.get(name)
+        if scale is None:
+            state[filed] = (tensor.half() if kind == "weight" else tensor.float()).contiguous()
+        else:
+            levels = torch.round(tensor / scale.view(-1, 1, 1, 1)).clamp(-127, 127)
+            state[filed] = levels.to(torch.int8).contiguous()
+            state[name.replace("heads.", "head.") + _SCALE] = scale.float()
+    if net.quantized is not None:
+        state |= {_RANGE + node: torch.tensor(ends, dtype=torch.float32) for node, ends in net.quantized.ranges.items()}
+    kind = {} if net.quantized is None else {QUANTIZED: "int8"}
+    return save(state, {**about, **kind, COMPRESSED: _VERSION})
+
+
+def _unpacked(
+    state: dict[str, torch.Tensor], about: Mapping[str, str], name: str
+) -> tuple[dict[str, torch.Tensor], Quantized | None]:
+    """Float weights of a compressed file, and how they are quantized."""
+    if about[COMPRESSED] != _VERSION:
+        raise WeightsError(f"The model {name} is of a later format ({about[COMPRESSED][:20]}): update everyframe.")
+    scales = {key.removesuffix(_SCALE): state.pop(key).float() for key in list(state) if key.endswith(_SCALE)}
+    ranges = {key.removeprefix(_RANGE): state.pop(key) for key in list(state) if key.startswith(_RANGE)}
+    for conv, scale in scales.items():
+        weight = state.get(conv + ".weight")
+        if weight is None or weight.dtype != torch.int8 or scale.shape != weight.shape[:1]:
+            raise WeightsError(f"The model {name} has no int8 weights for the scales of {conv}: fetch or export it again.")
+        state[conv + ".weight"] = weight.float() * scale.view(-1, 1, 1, 1)
+    bad = [node for node, ends in ranges.items() if ends.shape != (2,) or not bool(torch.isfinite(ends).all())]
+    if bad:
+        raise WeightsError(f"The model {name} has no usable range of {bad[0]}: fetch or export it again.")
+    if not scales:
+        return state, None
+    own = {conv.replace("head.", "heads."): scale for conv, scale in scales.items()}
+    return state, Quantized(own, {node: (float(ends[0]), float(ends[1])) for node, ends in ranges.items()})
+
+
+def _narrow(net: NanoDet, state: Mapping[str, torch.Tensor]) -> None:
+    """Gives each convolution the channels that its weights have, or the chain of convolutions that stands for it."""
+    for name, conv in list(net.named_modules()):
+        if not isinstance(conv, nn.Conv2d):
+            continue
+        filed = name.replace("heads.", "head.")
+        chain = [state[key] for i in range(4) if (key := f"{filed}.{i}.weight") in state]
+        weights = chain or [state[key] for key in (filed + ".weight",) if key in state]
+        if not weights or any(weight.dim() != 4 for weight in weights):
+            continue
+        parent, _, last = name.rpartition(".")
+        with torch.device("meta"):
+            made = [_like(conv, weight, _inputs(weights, i)) for i, weight in enumerate(weights)]
+        if last == "out" and weights[-1].shape[0] != conv.out_channels:
+            continue  # told as a wrong shape
+        setattr(net.get_submodule(parent), last, nn.Sequential(*made) if chain else made[0])
+
+
+def _inputs(weights: list[torch.Tensor], at: int) -> int:
+    """Channels that go into a link of a chain: those that the link before gives."""
+    return weights[at].shape[1] if at == 0 else weights[at - 1].shape[0]
+
+
+def _like(conv: nn.Conv2d, weight: torch.Tensor, inputs: int) -> nn.Conv2d:
+    """The part of a convolution's work that a kernel of this size does; channel by channel where the weights say so."""
+    assert not isinstance(conv.padding, str)
+    wide = [size > 1 for size in weight.shape[2:]] if conv.kernel_size != (1, 1) else [True, True]
+    whole = tuple(weight.shape[2:]) == conv.kernel_size
+    stride = [s if whole or w else 1 for s, w in zip(conv.stride, wide, strict=True)]
+    padding = [p if whole or w else 0 for p, w in zip(conv.padding, wide, strict=True)]
+    groups = max(1, inputs // weight.shape[1])
+    return nn.Conv2d(
+        inputs, weight.shape[0], (weight.shape[2], weight.shape[3]), (stride[0], stride[1]), (padding[0], padding[1]),
+        groups=groups,
+    )  # fmt: skip
+
+
+def _try(net: NanoDet, name: str) -> None:
+    """Raises `WeightsError` where the channels of a compressed model do not fit together."""
+    try:
+        with torch.inference_mode():
+            net(torch.zeros(1, 3, 64, 64))
+    except RuntimeError as error:
+        raise WeightsError(f"The model {name} has layers that do not fit together: fetch or export it again.") from error
 
 
 def _check(state: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]], name: str) -> None:

@@ -103,7 +103,7 @@ def test_a_users_own_file_is_used(tmp_path: Path) -> None:
         ({"imgsz": 31}, "picture size 31"),
         ({"imgsz": 5000}, "picture size 5000"),
         ({"runtime": "onnx"}, 'runtime "onnx"'),
-        ({"precision": "int8"}, 'precision "int8"'),
+        ({"precision": "int4"}, 'precision "int4"'),
         ({"threads": 0}, "threads is 0"),
         ({"min_score": 0.0}, "lowest score"),
         ({"device": "tpu"}, 'device "tpu"'),

@@ -1,0 +1,77 @@
+"""Whole channels out of a net, so that it is really smaller.
+
+Fang et al., DepGraph: Towards Any Structural Pruning (CVPR 2023): channels that only go together (through concatenations and
+additions) are one group, whose importance is the norm of all its weights (Li et al., Pruning Filters for Efficient ConvNets,
+ICLR 2017). torch-pruning finds the groups. Single weights and blocks of them are not offered: a net with 90 % of its weights at
+zero takes as long on a CPU as the full one (docs/compression.md has the number).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from everyframe.operators.detectors.nanodet import NanoDet
+from everyframe.operators.errors import OperatorError
+
+ROUND_TO = 16
+"""Channels are kept in whole vectors of the CPU."""
+EXAMPLE = 320
+
+
+def prune(net: NanoDet, share: float, round_to: int = ROUND_TO) -> NanoDet:
+    """A copy of the net without `share` of the channels of every layer, those of least norm; the outputs stay.
+
+    share: 0 to .9. round_to: channels kept are a multiple of it. Accuracy is lost until it is trained again (`distil`).
+    Raises `OperatorError`.
+    """
+    if not 0 <= share <= 0.9:
+        raise OperatorError(f"A share of {share} channels cannot be pruned: give 0 to 0.9.")
+    try:
+        import torch_pruning as tp
+    except ImportError as error:
+        raise OperatorError('Pruning needs torch-pruning: run pip install "everyframe[compress]".') from error
+    made = copy.deepcopy(net).requires_grad_(True)
+    made.quantized = None
+    if share == 0:
+        return made.requires_grad_(False)
+    pruner = tp.pruner.BasePruner(
+        made,
+        torch.zeros(1, 3, EXAMPLE, EXAMPLE),
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=share,
+        ignored_layers=[head.out for head in made.heads.values()],
+        round_to=round_to,
+    )
+    pruner.step()
+    return made.requires_grad_(False)
+
+
+def zero_least(net: NanoDet, share: float) -> NanoDet:
+    """A copy of the net with `share` of the single weights of every convolution at zero, those of least magnitude (Han et
+    al., NeurIPS 2015). For measuring only: nothing gets faster."""
+    made = copy.deepcopy(net)
+    for conv in made.modules():
+        if isinstance(conv, torch.nn.Conv2d):
+            size = conv.weight.abs().flatten()
+            least = size.kthvalue(max(1, round(share * len(size)))).values
+            conv.weight.data = torch.where(conv.weight.abs() <= least, 0.0, conv.weight)
+    return made
+
+
+def macs(net: NanoDet, height: int = 384, width: int = 640) -> float:
+    """Multiplications and additions of one look, in units of 1e9."""
+    total = 0.0
+
+    def count(conv: torch.nn.Module, _: object, out: torch.Tensor) -> None:
+        assert isinstance(conv, torch.nn.Conv2d)
+        nonlocal total
+        total += out.shape[2] * out.shape[3] * conv.weight.numel()
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    with torch.inference_mode():
+        net(torch.zeros(1, 3, height, width))
+    for hook in hooks:
+        hook.remove()
+    return total / 1e9
