@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from everyframe.pipeline.errors import SourceError
+from everyframe.pipeline.sources.remote import RemoteFile, is_remote
 
 _TS_PACKETS = (188, 192, 204)
 
@@ -19,9 +22,11 @@ def is_cut(path: str, format_name: str) -> bool:
     if check is None:
         return False
     try:
-        with open(path, "rb") as file:
-            return check(file, os.fstat(file.fileno()).st_size)
-    except OSError:
+        with RemoteFile(path) if is_remote(path) else open(path, "rb") as file:
+            total = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            return check(cast(BinaryIO, file), total)
+    except (OSError, SourceError):
         return False
 
 

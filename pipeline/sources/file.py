@@ -18,6 +18,7 @@ from everyframe.pipeline.sources.checks import StreamCheck, every_frame
 from everyframe.pipeline.sources.cut import is_cut
 from everyframe.pipeline.sources.opening import open_video, reason
 from everyframe.pipeline.sources.probe import examine, stated_seconds
+from everyframe.pipeline.sources.remote import RemoteError
 from everyframe.policies.base import PacketFacts
 
 _BACK_S = (0.0, 1.0, 5.0, 30.0)
@@ -145,6 +146,8 @@ class FileSource:
                     yield raw
         except av.error.FFmpegError as e:
             raise self._broken(reason(e)) from e
+        except RemoteError as e:
+            raise self._broken(f"it {e.why}") from e
         except IndexError:  # PyAV, at the end of a file in which further streams turned up
             return
 

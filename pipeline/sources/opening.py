@@ -9,6 +9,7 @@ import av
 import av.error
 
 from everyframe.pipeline.errors import SourceError, mask_secrets
+from everyframe.pipeline.sources.remote import RemoteFile, is_remote
 
 RAW_SUFFIXES = frozenset({".264", ".h264", ".avc", ".jsv", ".jvt", ".26l"})
 _TEXT_CODECS = frozenset({"ansi", "xbin", "bintext", "idf"})
@@ -37,6 +38,11 @@ def open_video(path: str) -> tuple[Any, Any]:
     return container, stream
 
 
+def as_input(path: str) -> Any:
+    """What PyAV is to open: a remote file is read by range. Raises SourceError."""
+    return RemoteFile(path) if is_remote(path) else path
+
+
 def _check_file(path: str, shown: str) -> None:
     if os.path.isdir(path):
         raise SourceError(f"{shown} is a folder: name video files, as in '{shown.rstrip('/')}/*.mp4'.")
@@ -53,14 +59,14 @@ def _check_file(path: str, shown: str) -> None:
 
 def _open(path: str, shown: str) -> Any:
     try:
-        return av.open(path)
+        return av.open(as_input(path))
     except av.error.FFmpegError as e:
         first = e
     except UnicodeError as e:
         raise SourceError(f"{shown} has a header that cannot be read ({e}): {_RECODE}.") from e
     if os.path.splitext(path)[1].lower() in RAW_SUFFIXES:
         try:
-            return av.open(path, format="h264")
+            return av.open(as_input(path), format="h264")
         except av.error.FFmpegError:
             pass
     raise _open_error(path, shown, first) from first
@@ -88,9 +94,9 @@ def reason(error: BaseException) -> str:
 
 def _is_mp4(path: str) -> bool:
     try:
-        with open(path, "rb") as file:
+        with RemoteFile(path) if is_remote(path) else open(path, "rb") as file:
             return file.read(12)[4:8] == b"ftyp"
-    except OSError:
+    except (OSError, SourceError):
         return False
 
 
