@@ -24,7 +24,8 @@ from everyframe.pipeline.metrics import SCORE, pairs, select
 from everyframe.pipeline.prices import priced_for
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.worker import StreamWorker, class_tables
+from everyframe.pipeline.tracks import class_tables
+from everyframe.pipeline.worker import StreamWorker
 
 RUNS: tuple[tuple[str, Mode], ...] = (("stride:10", "causal"), ("motion", "lookahead"))
 SHARES = (0.01, 0.03)

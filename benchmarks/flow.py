@@ -36,8 +36,7 @@ from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.metrics import SCORE
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
-from everyframe.pipeline.worker import class_tables
+from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 NAMES = (
     "pets_s2l1_ip", "fall_ip", "freeway720", "plaza", "room", "valley_webcam", "one_by_one_person", "dashcam_dusk",

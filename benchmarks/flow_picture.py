@@ -27,8 +27,7 @@ from everyframe.pipeline.machine import cache_dir
 from everyframe.pipeline.metrics import SCORE
 from everyframe.pipeline.overlay import STYLES, draw_box
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
-from everyframe.pipeline.worker import class_tables
+from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 TARGET = common.ROOT / "docs" / "operators" / "flow.jpg"
 RECT = (255, 255, 255)

@@ -30,8 +30,7 @@ from everyframe.pipeline.prices import prices_for
 from everyframe.pipeline.records import Frame, SourceInfo, record_of
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
-from everyframe.pipeline.worker import class_tables
+from everyframe.pipeline.tracks import TrackKeeper, class_tables
 from everyframe.policies.registry import make_policy
 
 FIRST, STEPS, SHOWN = 96, 24, 3

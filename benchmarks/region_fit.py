@@ -29,8 +29,7 @@ from everyframe.pipeline.evaluation import dense
 from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.metrics import SCORE, select
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
-from everyframe.pipeline.worker import class_tables
+from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 TRAIN = tuple(name for name in TWELVE if name not in VALIDATION)
 HELD_OUT = tuple(name for name in TWELVE if name in VALIDATION)

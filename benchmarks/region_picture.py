@@ -24,8 +24,7 @@ from everyframe.pipeline.overlay import STYLES, draw_box
 from everyframe.pipeline.prices import prices_for
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
-from everyframe.pipeline.worker import class_tables
+from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 TARGET = common.ROOT / "docs" / "operators" / "region.jpg"
 CROP, NEWS = (0, 220, 255), (255, 120, 0)

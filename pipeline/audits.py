@@ -128,6 +128,9 @@ class Auditor:
             return
         self.sums.open += 1
         if detections is not None:
-            shown = objects if published is None else published
-            right, _ = pairs(shown, detections, self._groups)
-            self.sums.take(len(right), len(shown), len(detections))
+            self.compare(objects if published is None else published, detections)
+
+    def compare(self, shown: Objects, detections: Objects) -> None:
+        """What was published for a frame, and what the CNN finds in it; for one that was settled before the CNN had answered."""
+        right, _ = pairs(shown, detections, self._groups)
+        self.sums.take(len(right), len(shown), len(detections))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,3 +145,21 @@ def join(a: TrackState, b: TrackState) -> TrackState:
         np.concatenate([a.misses, b.misses]),
         np.concatenate([a.detected_at, b.detected_at]),
     )
+
+
+class Classes(Protocol):
+    """What a detector says of its classes, by `class_id`; see `operators.base.Detector`."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def supercategory(self) -> tuple[str, ...]: ...
+
+
+def class_tables(detector: Classes, classes: tuple[str, ...]) -> tuple[I32, I32]:
+    """The group number of each class (supercategories, for matching), and the ids of the classes to report."""
+    order = sorted(set(detector.supercategory))
+    groups = np.array([order.index(name) for name in detector.supercategory], np.int32)
+    wanted = np.array([detector.names.index(name) for name in classes], np.int32)
+    return groups, wanted

@@ -26,7 +26,7 @@ from everyframe.pipeline.records import Frame, FrameLabels, Packet, record_of
 from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
+from everyframe.pipeline.tracks import TrackKeeper, class_tables
 from everyframe.policies.base import Decision, Observation
 from everyframe.policies.registry import make_policy
 
@@ -345,11 +345,3 @@ class StreamWorker:
         return record_of(
             self._source.info, item.slot, self._index, origin, key_age, self.policy.name, decision.reason
         )
-
-
-def class_tables(detector: Detector, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The group number of each class (supercategories, for matching), and the ids of the classes to report."""
-    order = sorted(set(detector.supercategory))
-    groups = np.array([order.index(name) for name in detector.supercategory], np.int32)
-    wanted = np.array([detector.names.index(name) for name in classes], np.int32)
-    return groups, wanted
