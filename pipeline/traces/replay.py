@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from everyframe.operators.base import Prices
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.types import Objects
 from everyframe.pipeline import metrics
@@ -28,6 +29,7 @@ from everyframe.pipeline.traces.overhead import dense_ms, look_ms, rest_ms
 from everyframe.pipeline.traces.playback import Player, TraceDetector, player, prices_of
 from everyframe.pipeline.truth import Truth
 from everyframe.pipeline.warm import warm_up
+from everyframe.policies.base import Steerable
 from everyframe.policies.registry import PolicyError, make_policy
 
 KNOWN = frozenset({"hold", "propagate", "region", "detect"})
@@ -126,13 +128,23 @@ def _play(
 ) -> tuple[list[Objects], RunStats]:
     warm_up(settings.policy, settings.mode)
     scale = costs["detect"] / max(trace.costs["detect"], 1e-9)
-    played = player(trace, replace(settings, prices=prices_of(trace, scale)))
+    played = player(trace, replace(settings, prices=_prices(trace, settings, costs, scale)))
     found: list[Objects] = []
     for chunk in played.worker.chunks():
         found += [record.objects for record in chunk]
         if progress is not None:
             progress(settings.policy, len(found), len(trace))
     return found, _charged(played, trace, costs)
+
+
+def _prices(trace: Trace, settings: LabelSettings, costs: dict[str, float], scale: float) -> Prices:
+    """What a run would be told: as `pipeline.prices.priced` measures it."""
+    prices = prices_of(trace, scale)
+    if not isinstance(make_policy(settings.policy, settings.mode), Steerable):
+        return prices
+    decode = costs["decode"] + costs["motion"] + costs["propagate"] + costs["policy"]
+    stream = {"plain": costs["demux"] + costs["plain"], "decode": decode, "frame": costs["demux"] + costs["rest"]}
+    return replace(prices, rungs={**prices.rungs, **stream, "detect": look_ms(costs) + costs["track"]})
 
 
 def _charged(played: Player, trace: Trace, costs: dict[str, float]) -> RunStats:

@@ -20,7 +20,7 @@ from everyframe.policies.simulation.optimum import Point
 PRICES = tuple(np.geomspace(0.03, 30, 8).tolist())
 LEAST_FRAMES = 120
 """Shorter clips say nothing of a price."""
-MOST_FRAMES = 600
+MOST_FRAMES = 500
 """Of each clip: enough for a mean over cameras."""
 
 

@@ -16,6 +16,7 @@ from everyframe.policies.base import Observation, PacketFacts
 from everyframe.policies.brain import GROUPS, SLEEPS, VERSION, Brain, BrainError, Curve, load, save
 from everyframe.policies.features import FEATURES, GATE_ONLY
 from everyframe.policies.learned import WEIGHTS, Learned
+from everyframe.policies.motion import Motion
 from everyframe.policies.pace import Pace
 
 N = len(FEATURES)
@@ -236,3 +237,43 @@ class TestShipped:
         prices = [policy.price_for(f) for f in (0.8, 0.85, 0.9, 0.95)]
         assert prices == sorted(prices) and prices[0] > 0 and np.isfinite(prices).all()
         assert any(rung == "detect" for _, rung, _ in played(policy, 100))
+
+
+def test_compiled_turns_say_what_the_arrays_say() -> None:
+    rng = np.random.default_rng(4)
+    for seed in range(5):
+        brain = replace(brain_of(0.3, -0.5, 0.2, seed), lowest=-np.ones(N, np.float32), highest=np.ones(N, np.float32))
+        x = rng.normal(0, 2, N).astype(np.float32)
+        np.testing.assert_allclose(brain.gate_one(x), brain.gate(x[None])[0], rtol=1e-5, atol=1e-6)
+        for gate, logit in ((None, brain.look(x[None])[0]), (0, brain.gate(x[None])[0, 0]), (1, brain.gate(x[None])[0, 1])):
+            assert brain.weighed(x, gate)[0] == pytest.approx(float(logit), rel=1e-5, abs=1e-6)
+        assert brain.strangeness(np.zeros(N, np.float32)) == 0.0
+        at = FEATURES.index("stray")
+        assert brain.strangeness(np.eye(N, dtype=np.float32)[at] * 4) == pytest.approx(1.5)
+        assert brain.strangeness(np.eye(N, dtype=np.float32)[FEATURES.index("price")] * 4) == 0.0
+
+
+def test_what_weighed_is_the_slope_times_the_input() -> None:
+    brain = brain_of(seed=2)
+    x = np.zeros(N, np.float32)
+    at = FEATURES.index("agreement")
+    x[at] = 0.5
+    added = brain.weighed(x)[1]
+    step = np.eye(N, dtype=np.float32)[at] * np.float32(1e-2)
+    slope = (brain.look((x + step)[None])[0] - brain.look((x - step)[None])[0]) / 2e-2
+    assert added[GROUPS.index("tracks disagreed")] == pytest.approx(0.5 * float(slope), rel=0.05)
+    assert np.count_nonzero(added) == 1
+
+
+def test_looking_ahead_it_looks_back_the_more_the_dearer_errors_are(weights: Path) -> None:
+    policy = Learned(1.0, "lookahead", weights)
+    before = policy.traits.look_back
+    policy.price = 4.0
+    assert 0 < policy.traits.look_back == pytest.approx(before / 4)
+    causal = Learned(1.0, "causal", weights)
+    causal.price = 4.0
+    assert causal.traits.look_back == 0.0
+    gone = Learned(1.0, "lookahead", weights.with_name("none.safetensors"))
+    usual = gone.traits
+    gone.price = 9.0
+    assert gone.traits == usual == Motion("lookahead").traits

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from everyframe.policies.base import Mode, Observation, PacketFacts
-from everyframe.policies.motion import DROWSY, Motion, Normal
+from everyframe.policies.motion import DROWSY, LEAST_SPREAD, WINDOW, Motion, Normal
 from everyframe.policies.stray import REACH, moving_tracks, stray_motion
 
 ROWS, COLS, CELL = 30, 40, 8
@@ -166,3 +169,14 @@ def test_moving_tracks_are_counted():
     motion[10:14, 10:14] = (4, 0)
     boxes = np.array([[80, 80, 112, 112], [200, 20, 230, 60], [80, 80, 112, 112]], np.float32)
     assert moving_tracks(motion, boxes, np.array([0.9, 0.9, 0], np.float32), CELL) == 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=600))
+def test_normal_keeps_the_quantiles_of_its_window(values: list[int]) -> None:
+    normal = Normal()
+    for i, value in enumerate(values):
+        normal.learn(value)
+        if normal.count <= 16 or normal.count % 8 == 0:
+            low, base = np.quantile(np.log1p(np.array(values[max(0, i + 1 - WINDOW) : i + 1], np.float64)), (0.1, 0.4))
+            assert normal.unusual(0.0) == pytest.approx(-base / max(base - low, LEAST_SPREAD), abs=1e-9)

@@ -162,3 +162,12 @@ def test_a_training_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> Non
     assert not Trainer(tables, judge, SHORT).resume(tmp_path / "none")
     with pytest.raises(ValueError, match="other settings"):
         Trainer(tables, judge, replace(SHORT, seed=1)).resume(path)
+
+
+def test_the_judge_plays_doubts_of_any_make() -> None:
+    judge = Judge([TABLE], False)
+    always = play(lambda env, seen: np.full(len(seen), 3.0, np.float32), judge.arena, False, (1.0,))[0][0]
+    never = play(lambda env, seen: np.full(len(seen), -60.0, np.float32), judge.arena, False, (1.0,))[0][0]
+    assert always.looks == len(TABLE) and always.f1 == pytest.approx(judge.strides[0][0].f1)
+    assert always.cost == pytest.approx(judge.strides[0][0].cost, rel=1e-6)
+    assert never.looks == 1 and never.decoded == 1.0  # the first frame; the game adds the rest
