@@ -23,8 +23,10 @@ from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.replay import replay
 from everyframe.pipeline.commands.run import run
 from everyframe.pipeline.commands.simulate import simulate
+from everyframe.pipeline.commands.status import status
 from everyframe.pipeline.commands.train import train
 from everyframe.pipeline.commands.train_flow import train_flow
+from everyframe.pipeline.commands.watch import watch
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
 from everyframe.pipeline.progress import error_line
 
@@ -36,6 +38,7 @@ _EXAMPLES = {
         "everyframe run 'cameras/*.mp4' --classes person,car --redis redis://localhost",
         "everyframe evaluate clip.mp4 --policy motion --policy stride:10",
         "everyframe labels out --follow",
+        "everyframe watch rtsp://camera/stream --redis embedded",
         "everyframe doctor",
     ],
     "run": [
@@ -55,6 +58,17 @@ _EXAMPLES = {
         "everyframe labels out/clip.labels.jsonl",
         "everyframe labels out --source clip --since 12.5s",
         "everyframe labels redis://localhost:6379/0 --source clip --follow",
+    ],
+    "watch": [
+        "everyframe watch rtsp://camera/stream --redis redis://localhost:6379/0",
+        "everyframe watch rtsp://a/1 rtsp://b/1 --target-f1 0.9 --cpus 1.5 --redis embedded --http :8080",
+        "everyframe watch --config cameras.yaml --retain 24h",
+        "everyframe watch clip.mp4 --realtime --loop --redis embedded --duration 60",
+    ],
+    "status": [
+        "everyframe status",
+        "everyframe status --http :8080 --json",
+        "everyframe status --redis redis://localhost:6379/0",
     ],
     "record": [
         "everyframe record clip.mp4",
@@ -116,6 +130,8 @@ def build_app() -> App:
         (simulate, "--out DIR"),
         (train, "TRACE... --out FILE"),
         (train_flow, "VIDEO..."),
+        (watch, "CAMERA..."),
+        (status, ""),
         (explain, "VIDEO --frame N"),
         (costs, ""),
         (doctor, ""),

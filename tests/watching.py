@@ -21,8 +21,9 @@ import redis
 from everyframe.pipeline.live.balance import missing
 from everyframe.pipeline.sinks.entries import stream_key
 
-QUICK = ("--policy", "stride:10", "--imgsz", "192", "--runtime", "torch", "--precision", "f32")
+SMALL = ("--imgsz", "192", "--runtime", "torch", "--precision", "f32")
 """A CNN that is loaded and run soon."""
+QUICK = ("--policy", "stride:10", *SMALL)
 LONG_S = 90.0
 
 
@@ -43,17 +44,18 @@ def free_port() -> int:
 
 
 class Watched:
-    """A running `everyframe watch`. arguments: its cameras and options. Its state is below `folder`."""
+    """A running `everyframe watch`. arguments: its cameras and options. Its state is below `folder`. prefix: what
+    it is started by."""
 
     def __init__(
-        self, folder: Path, *arguments: str, engine: str = "local", env: dict[str, str] | None = None
+        self, folder: Path, *arguments: str, engine: str = "local", prefix: Sequence[str] = ()
     ) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.port = free_port()
         self.log = folder / f"log-{self.port}.txt"
         command = [
-            sys.executable, "-m", "everyframe", "watch", *arguments, "--state", str(self.state), "--engine", engine,
+            *prefix, sys.executable, "-m", "everyframe", "watch", *arguments, "--state", str(self.state), "--engine", engine,
             "--http", f"127.0.0.1:{self.port}", "--json", "--log-json",
         ]  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,6 @@ class Watched:
                 command,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **(env or {})},
                 start_new_session=True,
             )
 
@@ -133,10 +134,10 @@ class Watched:
 
 @contextmanager
 def watched(
-    folder: Path, *arguments: str, engine: str = "local", env: dict[str, str] | None = None
+    folder: Path, *arguments: str, engine: str = "local", prefix: Sequence[str] = ()
 ) -> Iterator[Watched]:
     """Killed at the end if it is still there."""
-    running = Watched(folder, *arguments, engine=engine, env=env)
+    running = Watched(folder, *arguments, engine=engine, prefix=prefix)
     try:
         yield running
     finally:

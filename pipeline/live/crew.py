@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from everyframe.pipeline.live.types import Camera, CameraEvent, CameraReport, Histogram
 
@@ -14,14 +14,14 @@ from everyframe.pipeline.live.types import Camera, CameraEvent, CameraReport, Hi
 class Setup:
     """What a camera's process needs to know. folder: of its counters and its spool. out: of label files, None for none.
 
-    names, supercategory: of the detector's classes. maxlen: records that Redis keeps, None for all; retain_s: in its
-    place, how long. load_ms: CPU ms of a whole look here.
+    facts: of the CNN, None before the crew has filled them in. maxlen: records that Redis keeps, None for all; retain_s:
+    in its place, how long.
     """
 
     camera: Camera
     folder: Path
     names: tuple[str, ...]
-    supercategory: tuple[str, ...]
+    facts: Any = None
     redis: str | None = field(default=None, repr=False)
     out: Path | None = None
     maxlen: int | None = None

@@ -14,6 +14,7 @@ from typing import Any
 from everyframe.pipeline.errors import EveryframeError, UsageError
 from everyframe.pipeline.live import statefile
 from everyframe.pipeline.live.balance import missing
+from everyframe.pipeline.live.budget import shares
 from everyframe.pipeline.live.crew import Crew, News, Setup
 from everyframe.pipeline.live.load import Load
 from everyframe.pipeline.live.logs import log_event
@@ -86,9 +87,9 @@ class Watch:
     def run(self, stop: threading.Event) -> WatchResult:
         """Watches until `stop` is set, the time is up, or every file has been played to its end."""
         duration = self._settings.options.duration
-        until = None if duration is None else self._began + duration
         try:
             self.open()
+            until = None if duration is None else time.monotonic() + duration
             due = time.monotonic()
             while not stop.is_set() and (until is None or time.monotonic() < until) and not self._is_over():
                 self.round()
@@ -220,7 +221,8 @@ class Watch:
             self._reports[name] = replace(report, queue=cnn.queue.get(name), cnn=cnn.cnn.get(name))
         now = time.monotonic()
         cores = self._load.take(now, self.cameras(), cnn)
-        self._crew.pace(cores.cnn, cores.cameras / self._settings.cpus)
+        held = shares(self._settings.cpus, cores.cameras)
+        self._crew.pace(held.cnn, held.over)
         trouble = next((news.trouble for news in self._news.values() if news.trouble), "")
         self._machine = self._load.report(self._epoch, cores, trouble, self._restarts, cnn, now)
 

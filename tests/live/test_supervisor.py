@@ -88,7 +88,7 @@ def supervisor(
     settings = load_settings([*urls], {"state": str(folder / "state"), **options})
 
     def setup(camera: Camera) -> Setup:
-        return Setup(camera, folder / camera.name, (), ())
+        return Setup(camera, folder / camera.name, ())
 
     return Watch(settings, crew, setup)
 
@@ -181,7 +181,7 @@ def test_a_changed_file_is_taken_over_and_a_wrong_one_refused(crew: ScriptedCrew
     path.write_text("cameras: [{name: a, url: rtsp://h/a}]")
     (tmp_path / "state").mkdir()
     settings = load_settings([], {"state": str(tmp_path / "state")}, str(path))
-    watch = Watch(settings, crew, lambda camera: Setup(camera, tmp_path, (), ()))
+    watch = Watch(settings, crew, lambda camera: Setup(camera, tmp_path, ()))
     watch.open()
     watch.round()
     path.write_text("cameras: [{name: a, url: rtsp://h/a}, {name: b, url: rtsp://h/b}]")

