@@ -77,13 +77,15 @@ class Camera:
 class Arrival:
     """A packet of a camera as it came. session: the connection it came by, with a codec of its own: another object than before
     means that decoding starts anew. packet: None where the session is over. is_suspect: packets before it were lost, so
-    its picture may show concealed errors until the next key frame."""
+    its picture may show concealed errors until the next key frame. is_entry: decoding may begin here although this is no
+    key packet (intra refresh)."""
 
     session: PacketSource
     packet: Packet | None
     at: float
     since: float
     is_suspect: bool = False
+    is_entry: bool = False
 
 
 class Counter(Protocol):

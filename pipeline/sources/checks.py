@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from everyframe.pipeline.sources.nal import PacketReader, PictureHead
+from everyframe.policies.base import PacketFacts
 
 _WINDOW = 64  # packets among which a timestamp must be unique: pictures are reordered by 16 at most
 
 
 def every_frame(why: str) -> str:
     return f"Every frame is decoded, because {why}."
+
+
+def facts_of(raw: Any, head: PictureHead, index: int, seconds: float) -> PacketFacts:
+    """What policies see of one of PyAV's packets. seconds: when it is shown, NaN where that is not known."""
+    is_key = raw.is_keyframe and head.picture not in "PB" and not head.is_gradual
+    return PacketFacts(index, raw.size, is_key, head.picture, head.is_reference, seconds)
 
 
 class StreamCheck:

@@ -14,12 +14,11 @@ import av.error
 
 from everyframe.pipeline.errors import SourceBroken, SourceError, mask_secrets
 from everyframe.pipeline.records import Packet, SourceInfo
-from everyframe.pipeline.sources.checks import StreamCheck, every_frame
+from everyframe.pipeline.sources.checks import StreamCheck, every_frame, facts_of
 from everyframe.pipeline.sources.cut import is_cut
 from everyframe.pipeline.sources.opening import open_video, reason
 from everyframe.pipeline.sources.probe import examine, stated_seconds
 from everyframe.pipeline.sources.remote import RemoteError
-from everyframe.policies.base import PacketFacts
 
 _BACK_S = (0.0, 1.0, 5.0, 30.0)
 """How far before a shard's start to seek, until its first packet is found; after the last, the file is read through."""
@@ -93,8 +92,7 @@ class FileSource:
             pts = raw.pts
             picture = head.picture
             seconds = float("nan") if pts is None or self._lacks_times else pts * base
-            is_key = raw.is_keyframe and picture not in "PB" and not head.is_gradual
-            facts = PacketFacts(self._packets_seen, raw.size, is_key, picture, head.is_reference, seconds)
+            facts = facts_of(raw, head, self._packets_seen, seconds)
             self._count(raw, picture == "?" and check.reader.knows_pictures)
             is_discard = raw.is_discard or self._is_outside(pts)
             spent = (time.process_time() - start) * 1e3

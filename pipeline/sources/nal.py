@@ -73,6 +73,7 @@ class _Sequence:
     may_have_fields: bool
     has_colour_planes: bool
     frame_num_bits: int
+    allows_gaps: bool = True
 
 
 _FRAMES_ONLY = _Sequence(False, False, 4)
@@ -87,6 +88,8 @@ class PacketReader:
         self._sequence = _FRAMES_ONLY
         self._sps = b""
         self._is_gradual = False
+        self._reference_num: int | None = None
+        self._has_gap = False
         extradata = extradata or b""
         if codec == "h264" and len(extradata) > 6 and extradata[0] == 1:
             self._length_size = (extradata[4] & 3) + 1
@@ -99,6 +102,17 @@ class PacketReader:
     def knows_pictures(self) -> bool:
         """A packet of this codec for which `read` says '?' holds no picture."""
         return self._codec == "h264"
+
+    @property
+    def sps(self) -> bytes:
+        """The sequence parameter set met last, empty where there was none."""
+        return self._sps
+
+    @property
+    def has_gap(self) -> bool:
+        """A picture that others need is missing between the last picture read and the one before it: clause 7.4.3,
+        frame_num goes up by one with each. Never where the stream may leave numbers out."""
+        return self._has_gap
 
     def read(self, packet: bytes | bytearray | memoryview) -> PictureHead:
         """The head of a packet's first picture."""
@@ -169,14 +183,22 @@ class PacketReader:
             kind = bits.ue()
             if kind >= 10:
                 return UNKNOWN
-            if self._sequence.may_have_fields:
+            if not self._sequence.allows_gaps or self._sequence.may_have_fields:
                 bits.ue()
                 bits.u(2 if self._sequence.has_colour_planes else 0)
-                bits.u(self._sequence.frame_num_bits)
-                is_field = bits.u(1) == 1
+                self._follow(bits.u(self._sequence.frame_num_bits), head[0])
+                is_field = self._sequence.may_have_fields and bits.u(1) == 1
             return _HEADS[_SLICE_TYPES[kind % 5], is_reference, is_field, self._is_gradual]
         except IndexError:
             return UNKNOWN
+
+    def _follow(self, number: int, head: int) -> None:
+        """Compares a picture's frame_num with that of the last reference picture."""
+        last, is_idr = self._reference_num, head & 31 == 5
+        usual = last is None or is_idr or number in (last, (last + 1) % (1 << self._sequence.frame_num_bits))
+        self._has_gap = not (usual or self._sequence.allows_gaps)
+        if head & 0x60:
+            self._reference_num = number
 
     def _learn(self, kind: int, unit: bytes) -> None:
         """Takes what later slices need from a parameter set or an SEI message."""
@@ -237,10 +259,10 @@ def _parse_sps(sps: bytes) -> _Sequence:
         for _ in range(min(bits.ue(), 255)):
             bits.se()
     bits.ue()
-    bits.u(1)
+    allows_gaps = bits.u(1) == 1
     bits.ue()
     bits.ue()
-    return _Sequence(bits.u(1) == 0, has_planes, frame_num_bits)
+    return _Sequence(bits.u(1) == 0, has_planes, frame_num_bits, allows_gaps)
 
 
 def _skip_scaling_list(bits: _Bits, size: int) -> None:

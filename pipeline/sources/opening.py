@@ -26,7 +26,7 @@ def open_video(path: str) -> tuple[Any, Any]:
         _check_file(path, shown)
     container = _open(path, shown)
     try:
-        stream = _best_video(container, shown)
+        stream = best_video(container, shown)
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = av.stream.Discard.all
@@ -100,7 +100,8 @@ def _is_mp4(path: str) -> bool:
         return False
 
 
-def _best_video(container: Any, shown: str) -> Any:
+def best_video(container: Any, shown: str) -> Any:
+    """The video stream to take. Raises SourceError where there is none that can be decoded."""
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not videos:
         kinds = sorted({s.type for s in container.streams})

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # helper of these tests: rtsp
 
-from rtsp import RtspServer, missing  # noqa: E402
+from rtsp import RtspServer, missing
 
 _MISSING = None
 

@@ -18,7 +18,7 @@ def missing() -> str:
     """Why there can be no RTSP server on this machine; empty where there can."""
     if not Path(SYSTEM_PYTHON).exists():
         return f"no {SYSTEM_PYTHON}"
-    found = subprocess.run([SYSTEM_PYTHON, "-c", _CHECK], capture_output=True, env=_environment())
+    found = subprocess.run([SYSTEM_PYTHON, "-c", _CHECK], capture_output=True, check=False, env=_environment())
     return "" if found.returncode == 0 else "no gst-rtsp-server: run `make system` as root (Debian)"
 
 
