@@ -14,15 +14,18 @@ from rich.console import Console
 
 from everyframe import __version__
 from everyframe.operators.errors import OperatorError
+from everyframe.pipeline.commands.compress import compress
 from everyframe.pipeline.commands.costs import costs
 from everyframe.pipeline.commands.doctor import doctor
 from everyframe.pipeline.commands.evaluate import evaluate
 from everyframe.pipeline.commands.explain import explain
 from everyframe.pipeline.commands.labels import labels
+from everyframe.pipeline.commands.models import models
 from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.replay import replay
 from everyframe.pipeline.commands.run import run
 from everyframe.pipeline.commands.simulate import simulate
+from everyframe.pipeline.commands.specialize import specialize
 from everyframe.pipeline.commands.status import status
 from everyframe.pipeline.commands.train import train
 from everyframe.pipeline.commands.train_flow import train_flow
@@ -96,6 +99,16 @@ _EXAMPLES = {
         "everyframe explain clip.mp4 --frame 120",
         "everyframe explain clip.mp4 --frame 120 --target-f1 0.95 --causal --json",
     ],
+    "compress": [
+        "everyframe compress --calibrate 'cameras/*.mp4' --out fast.safetensors",
+        "everyframe compress --recipe tiny --calibrate 'cameras/*.mp4' --check other.mp4 --out tiny.safetensors",
+        "everyframe compress --prune 0.25 --decompose tucker:0.9 --steps 6000 --calibrate clip.mp4 --out small.safetensors",
+    ],
+    "specialize": [
+        "everyframe specialize gate.mp4 --classes person,car --speedup 8 --out gate.safetensors",
+        "everyframe run gate-tomorrow.mp4 --model gate.safetensors",
+    ],
+    "models": ["everyframe models", "everyframe models gate.safetensors --json"],
     "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
     "doctor": ["everyframe doctor", "everyframe doctor --json"],
 }
@@ -132,6 +145,9 @@ def build_app() -> App:
         (train_flow, "VIDEO..."),
         (watch, "CAMERA..."),
         (status, ""),
+        (compress, "[MODEL] --calibrate VIDEO"),
+        (specialize, "VIDEO..."),
+        (models, "[FILE...]"),
         (explain, "VIDEO --frame N"),
         (costs, ""),
         (doctor, ""),

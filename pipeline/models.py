@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors import coco, load_detector, weights
 from everyframe.operators.detectors.detector import MIN_SCORE
+from everyframe.operators.detectors.guarded import GuardedDetector
 from everyframe.operators.detectors.own.adapter import AdaptedDetector, adapter_names
 from everyframe.operators.detectors.own.detector import Description, OnnxDetector, Pixels, load_onnx, read
 from everyframe.operators.detectors.own.layouts import LayoutName
@@ -22,6 +23,8 @@ from everyframe.operators.errors import OperatorError
 from everyframe.pipeline.settings import ModelSettings
 
 Kind = Literal["nanodet", "onnx", "python"]
+GUARD = "guard"
+"""Key of the metadata of models for one camera: the F1 with the model they were made from below which that takes over."""
 _YAML = (".yaml", ".yml")
 
 
@@ -69,13 +72,25 @@ def open_model(settings: ModelSettings, min_score: float = MIN_SCORE) -> LoadedD
     s = settings
     match kind_of(s.model):
         case "nanodet":
-            return load_detector(s.model, s.imgsz, s.runtime, s.precision, s.device, s.threads, min_score)
+            return _open_nanodet(s, min_score)
         case "python":
             return AdaptedDetector(s.model, s.imgsz, min_score)
         case "onnx":
             if s.runtime == "torch" or s.device != "cpu":
                 raise OperatorError(f"{s.model} is run by OpenVINO on the CPU: leave --runtime and --device out.")
             return _open_onnx(s, min_score)
+
+
+def _open_nanodet(settings: ModelSettings, min_score: float) -> LoadedDetector:
+    """A model that was made for one camera brings the model it was made from, which watches it."""
+    s = settings
+    small = load_detector(s.model, s.imgsz, s.runtime, s.precision, s.device, s.threads, min_score)
+    said = weights.metadata(weights.read(s.model))
+    if GUARD not in said:
+        return small
+    precision = "f32" if s.precision in ("auto", "int8") else s.precision
+    teacher = load_detector(said.get("teacher", weights.SHIPPED), s.imgsz, s.runtime, precision, s.device, s.threads, min_score)
+    return GuardedDetector(small, teacher, float(said[GUARD]))
 
 
 def _open_onnx(settings: ModelSettings, min_score: float) -> OnnxDetector:

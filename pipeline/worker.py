@@ -58,6 +58,7 @@ class StreamWorker:
         self.last: Objects | None = None
         self._source = source
         self._settings = settings
+        self._detector = detector
         self.policy = make_policy(settings.policy, settings.mode)
         self.policy.reset(settings.seed)
         self._pilot = Pilot(self.policy, settings.goal, settings.prices)
@@ -116,7 +117,8 @@ class StreamWorker:
         self.stats.audits = self._auditor.sums
         gave_up = getattr(self.policy, "note", "")  # of a policy that left the stream to another
         handed = f"Policy {self.policy.name} left this stream to {gave_up}." if gave_up else ""
-        notes = (self._source.info.decode_all, self._fields.note, handed)
+        replaced = getattr(self._detector, "note", "")  # of a model for one camera that its teacher took over from
+        notes = (self._source.info.decode_all, self._fields.note, handed, replaced)
         self.stats.notes += [note for note in notes if note and note not in self.stats.notes]
 
     def _records(self) -> Iterator[FrameLabels]:

@@ -38,13 +38,14 @@ Progress = Callable[[int, float, float], None]
 @dataclass(frozen=True, slots=True)
 class Course:
     """steps: of 8 cuts of pictures each. seed: of the pictures' order and changes. scales: least and most that the longer side of a
-    whole picture has in pixels. classes: those that matter, None for all. checkpoint: a file to go on from."""
+    whole picture has in pixels. classes: those that matter, None for all. checkpoint: a file to go on from. until: the step at which to pause, None for the end."""
 
     steps: int = 6000
     seed: int = 0
     scales: tuple[int, int] = (360, 960)
     classes: tuple[int, ...] | None = None
     checkpoint: Path | None = None
+    until: int | None = None
 
 
 def distil(student: NanoDet, teacher: NanoDet, pictures: Sequence[Sequence[U8]], course: Course, tell: Progress | None = None) -> NanoDet:
@@ -63,7 +64,8 @@ def distil(student: NanoDet, teacher: NanoDet, pictures: Sequence[Sequence[U8]],
     rng = np.random.default_rng((course.seed, step))
     weights = _class_weights(course.classes)
     mean = math.nan
-    while step < course.steps:
+    last = min(course.steps, course.until or course.steps)
+    while step < last:
         share = step / course.steps
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, share)
@@ -76,7 +78,7 @@ def distil(student: NanoDet, teacher: NanoDet, pictures: Sequence[Sequence[U8]],
             raise OperatorError("Training diverged: start again with another --seed, or from fewer compressed channels.")
         if tell is not None and (step % 20 == 0 or step in (1, course.steps)):
             tell(step, share, mean)
-        if course.checkpoint is not None and step % SAVED_EVERY == 0:
+        if course.checkpoint is not None and (step % SAVED_EVERY == 0 or step == last):
             _save(net, optimizer, step, course.checkpoint)
     net.requires_grad_(False).eval()
     return net

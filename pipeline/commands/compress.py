@@ -1,0 +1,74 @@
+"""`everyframe compress`: a smaller model from a larger one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from everyframe.pipeline.commands import options as o
+from everyframe.pipeline.errors import UsageError
+
+
+def compress(
+    model: Annotated[str, Parameter(help="What to start from: full, or a .safetensors file of NanoDet-g. [default: full]")] = "full",
+    *,
+    calibrate: Annotated[list[str] | None, Parameter(help="Videos to learn and calibrate from; globs are expanded. Several times, or with commas.", group=o.MODEL)] = None,
+    out: Annotated[str, Parameter(help="File for the model. [default: small.safetensors]", group=o.OUTPUT)] = "small.safetensors",
+    recipe: Annotated[str | None, Parameter(help="fast (int8) or tiny (pruned, distilled, int8). [default: fast]", group=o.MODEL)] = None,
+    prune: Annotated[float | None, Parameter(help="Share of the channels to leave out, 0 to 0.9.", group=o.MODEL)] = None,
+    decompose: Annotated[str | None, Parameter(help="tucker:ENERGY, tt:ENERGY or cp:ENERGY, the share of the energy to keep.", group=o.MODEL)] = None,
+    steps: Annotated[int | None, Parameter(help="Steps of learning from MODEL; a step is 8 cuts of pictures.", group=o.MODEL)] = None,
+    float32: Annotated[bool, o.flag("Leave weights and activations in floating point.", o.MODEL)] = False,
+    check: Annotated[list[str] | None, Parameter(help="Videos to judge by, not learned from. [default: the last fifth of the others]", group=o.MODEL)] = None,
+    imgsz: o.ImgszOption = None,
+    seed: o.SeedOption = None,
+    quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
+    json: o.JsonFlag = False,
+) -> int:
+    """Make a detector smaller and faster, and say by how much on this machine.
+
+    Learning goes on where it was interrupted: the checkpoint lies beside the file until it is done.
+    """  # fmt: skip
+    from everyframe.pipeline.compression.make import Order, make
+    from everyframe.pipeline.compression.recipe import Recipe, decomposition, recipe_named
+    from everyframe.pipeline.inputs import expand
+    from everyframe.pipeline.progress import make_progress
+
+    videos = expand(_split(calibrate))
+    if not videos:
+        raise UsageError("no video to calibrate from: name some with --calibrate, as in --calibrate 'cameras/*.mp4'")
+    base = recipe_named(recipe or "fast")
+    made = Recipe(
+        base.prune if prune is None else prune,
+        base.decompose if decompose is None else decomposition(decompose),
+        base.steps if steps is None else steps,
+        not float32,
+    )
+    order = Order(model, made, tuple(videos), tuple(expand(_split(check))), out, imgsz or 640, seed or 0)
+    with make_progress(quiet) as progress:
+        verdict = make(order, progress.note)
+    show(order.recipe.text, verdict, json)
+    return 0
+
+
+def show(recipe: str, verdict: object, as_json: bool) -> None:
+    """Prints what came out."""
+    import orjson
+
+    from everyframe.pipeline.compression.judge import Verdict
+
+    assert isinstance(verdict, Verdict)
+    if as_json:
+        row = {name: getattr(verdict, name) for name in verdict.__slots__}
+        print(orjson.dumps({"recipe": recipe, **row, "speedup": verdict.speedup}).decode())
+        return
+    print(f"{verdict.model}: {recipe}; {verdict.bytes / 1e6:.1f} MB")
+    print(f"  agrees with the larger model to F1 {verdict.f1:.3f} on {verdict.frames} pictures with {verdict.objects} objects")
+    print(f"  {verdict.cpu_ms:.1f} ms a look here ({verdict.runtime}, {verdict.precision}), {verdict.speedup:.1f} x faster than "
+          f"{verdict.full_ms:.1f} ms")  # fmt: skip
+    print(f"Use it:  everyframe run clip.mp4 --model {verdict.model}")
+
+
+def _split(values: list[str] | None) -> list[str]:
+    return [part for value in values or [] for part in value.split(",") if part]

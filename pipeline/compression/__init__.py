@@ -1,0 +1,1 @@
+"""Making detectors smaller: what `everyframe compress` and `everyframe specialize` run."""

@@ -1,0 +1,95 @@
+"""How good and how fast a model is here, against the one it was made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+
+from everyframe.operators.types import I32, U8, Objects
+from everyframe.pipeline.costs import candidates, load
+from everyframe.pipeline.errors import DetectorError
+from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.models import LoadedDetector
+from everyframe.pipeline.settings import ModelSettings
+
+CONF = 0.45
+TIMED = 8
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """f1: pooled, against the uncompressed model on the same pictures, NaN without objects. frames, objects: it was judged on.
+    cpu_ms: of one look, preparation left out, in the fastest runtime here; full_ms: of the uncompressed model likewise."""
+
+    model: str
+    runtime: str
+    precision: str
+    f1: float
+    frames: int
+    objects: int
+    cpu_ms: float
+    full_ms: float
+    bytes: int
+
+    @property
+    def speedup(self) -> float:
+        return self.full_ms / self.cpu_ms
+
+
+def judge(
+    model: str, full: str, pictures: Sequence[Sequence[U8]], settings: ModelSettings, classes: tuple[str, ...] = ()
+) -> Verdict:
+    """Both models in their fastest runtimes on the same pictures, timed in turns. settings: of both, the model aside; the
+    uncompressed one stays in f32. Raises DetectorError."""
+    small = fastest(replace(settings, model=model))
+    whole = fastest(replace(settings, model=full, precision="f32"))
+    ids = np.array([small.names.index(name) for name in classes], np.int32)
+    every = [picture for video in pictures for picture in video]
+    found = [_kept(small.detect(p), ids) for p in every]
+    wanted = [_kept(whole.detect(p), ids) for p in every]
+    objects = sum(map(len, wanted))
+    f1 = agree(found, wanted, group_table(small.supercategory)).f1 if objects else math.nan
+    ms, full_ms = timed([small, whole], every[:: max(1, len(every) // TIMED)][:TIMED])
+    size = Path(model).stat().st_size if Path(model).is_file() else 0
+    return Verdict(model, small.runtime, small.precision, f1, len(every), objects, ms, full_ms, size)
+
+
+def fastest(settings: ModelSettings) -> LoadedDetector:
+    """The model in the runtime and precision that is fastest here, of those that its settings allow."""
+    options = []
+    for runtime, precision in candidates(settings):
+        try:
+            options.append(load(replace(settings, runtime=runtime, precision=precision)))
+        except DetectorError:
+            if len(candidates(settings)) == 1:
+                raise
+    grey = [np.full((360, 640, 3), 128, np.uint8)]
+    times = timed(options, grey)
+    return options[int(np.argmin(times))]
+
+
+def timed(detectors: Sequence[LoadedDetector], pictures: Sequence[U8]) -> list[float]:
+    """CPU ms of a look of each: the least over rounds in which they take turns."""
+    prepared = [[d.prepare(p) for p in pictures] for d in detectors]
+    for detector, ready in zip(detectors, prepared, strict=True):
+        for one in ready:
+            detector.infer(one)
+    least = [math.inf] * len(detectors)
+    for _ in range(ROUNDS):
+        for i, (detector, ready) in enumerate(zip(detectors, prepared, strict=True)):
+            start = process_time()
+            for one in ready:
+                detector.infer(one)
+            least[i] = min(least[i], (process_time() - start) / len(ready) * 1e3)
+    return least
+
+
+def _kept(objects: Objects, ids: I32) -> Objects:
+    good = objects.score >= CONF
+    return objects[good & np.isin(objects.class_id, ids)] if len(ids) else objects[good]

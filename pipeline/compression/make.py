@@ -1,0 +1,93 @@
+"""From an order to a model file: read, compress, judge, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from everyframe.operators.compress.distil import Course
+from everyframe.operators.detectors import weights
+from everyframe.pipeline.compression.judge import Verdict, judge
+from everyframe.pipeline.compression.pictures import Part, read_pictures
+from everyframe.pipeline.compression.recipe import Recipe, about, compress, key_of
+from everyframe.pipeline.costs import translated
+from everyframe.pipeline.errors import SinkError, UsageError
+from everyframe.pipeline.models import kind_of
+from everyframe.pipeline.settings import ModelSettings
+
+LEARNED_FROM, JUDGED_BY = 260, 60
+"""Pictures of each video, at most."""
+LEARNED, JUDGED = Part(0.0, 0.8), Part(0.8, 1.0)
+"""Parts of the videos where none are given to judge by: later pictures than those that were learned from."""
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made. check: videos to judge by; empty: the last fifth of those that are learned from."""
+
+    model: str
+    recipe: Recipe
+    videos: tuple[str, ...]
+    check: tuple[str, ...]
+    out: str
+    imgsz: int = 640
+    seed: int = 0
+
+
+def make(order: Order, tell: Tell) -> Verdict:
+    """Makes the model and writes it to `order.out`. Raises EveryframeError; the file is there whole or not at all."""
+    out = Path(order.out)
+    _check(order, out)
+    with translated():
+        teacher = weights.load_nanodet(weights.read(order.model), order.model)
+    pictures = read_pictures(order.videos, LEARNED_FROM, None if order.check else LEARNED, tell)
+    held = read_pictures(order.check or order.videos, JUDGED_BY, None if order.check else JUDGED, tell)
+    checkpoint = out.with_name(f"{out.stem}-{hashlib.sha256((key_of(order.recipe) + order.model).encode()).hexdigest()[:8]}.ckpt")
+    course = Course(order.recipe.steps, order.seed, checkpoint=checkpoint)
+    tell(f"compressing: {order.recipe.text}")
+    with translated():
+        net = compress(teacher, order.recipe, pictures, order.imgsz, course, _teller(tell, order.recipe.steps))
+        said = about(order.recipe, order.model, order.videos)
+        write(out, weights.pack(net, said))
+        verdict = judge(str(out), order.model, held, ModelSettings(imgsz=order.imgsz))
+        write(out, weights.pack(net, {**said, **facts(verdict)}))
+    checkpoint.unlink(missing_ok=True)
+    return replace(verdict, bytes=out.stat().st_size)
+
+
+def facts(verdict: Verdict) -> dict[str, str]:
+    """What a model file says of its own worth."""
+    return {"f1_against_teacher": f"{verdict.f1:.3f}", "judged_on": f"{verdict.frames} pictures, {verdict.objects} objects",
+            "speedup_where_made": f"{verdict.speedup:.2f}"}  # fmt: skip
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all. Raises SinkError."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        raise SinkError(f"{path} cannot be written ({(e.strerror or 'write error').lower()}): check space and permissions") from e
+
+
+def _check(order: Order, out: Path) -> None:
+    if kind_of(order.model) != "nanodet":
+        raise UsageError(f"{order.model} cannot be compressed here: give full or a .safetensors file of NanoDet-g; "
+                         "int8 of an ONNX file is its exporter's work")  # fmt: skip
+    if out.suffix != ".safetensors" or out.is_dir() or not out.parent.is_dir():
+        raise UsageError(f"--out: write a file name that ends in .safetensors, in a folder that is there; not {out}")
+    if (order.recipe.prune or order.recipe.decompose) and not order.recipe.steps:
+        raise UsageError("--steps: a pruned or decomposed model must learn again; give at least 1000")
+
+
+def _teller(tell: Tell, steps: int) -> Callable[[int, float, float], None]:
+    def told(step: int, share: float, loss: float) -> None:
+        if step % 200 == 0 or step == steps:
+            tell(f"learning: step {step} of {steps}, loss {loss:.3f}")
+
+    return told

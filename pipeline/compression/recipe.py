@@ -1,0 +1,99 @@
+"""What is done to a model, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from everyframe.operators.compress.decompose import METHODS, Method, decompose
+from everyframe.operators.compress.distil import Course, Progress, distil
+from everyframe.operators.compress.prune import prune
+from everyframe.operators.compress.quantize import quantize
+from everyframe.operators.detectors.letterbox import fit, to_input
+from everyframe.operators.detectors.nanodet import NanoDet
+from everyframe.operators.types import F32, U8
+from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.suggest import did_you_mean
+
+CALIBRATION = 200
+"""Pictures that ranges are found from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Steps in the order in which they are taken; each may be left out.
+
+    prune: share of the channels that go. decompose: method and energy kept. steps: of learning from the uncompressed model;
+    needed after the first two. int8: quantized at the end.
+    """
+
+    prune: float = 0.0
+    decompose: tuple[Method, float] | None = None
+    steps: int = 0
+    int8: bool = True
+
+    @property
+    def text(self) -> str:
+        """The recipe in a few words."""
+        parts = [f"prune {self.prune:g}"] if self.prune else []
+        parts += [f"{self.decompose[0]} {self.decompose[1]:g}"] if self.decompose else []
+        parts += [f"distil {self.steps}"] if self.steps else []
+        return ", ".join([*parts, *(["int8"] if self.int8 else [])]) or "nothing"
+
+
+RECIPES = {"fast": Recipe(), "tiny": Recipe(prune=0.375, steps=8000)}
+
+
+def recipe_named(name: str) -> Recipe:
+    """One of `RECIPES`. Raises UsageError."""
+    if name not in RECIPES:
+        raise UsageError(f"--recipe: no recipe {name!r}{did_you_mean(name, list(RECIPES))}")
+    return RECIPES[name]
+
+
+def decomposition(text: str) -> tuple[Method, float]:
+    """Of METHOD:ENERGY, as in tucker:0.8. Raises UsageError."""
+    name, _, energy = text.partition(":")
+    for method in METHODS:
+        if method == name:
+            try:
+                return method, float(energy or 0.8)
+            except ValueError:
+                break
+    raise UsageError(f"--decompose: write METHOD:ENERGY, as in tucker:0.8, with {', '.join(METHODS)}; not {text!r}")
+
+
+def shrink(teacher: NanoDet, recipe: Recipe) -> NanoDet:
+    """The net after the steps that take something away."""
+    net = prune(teacher, recipe.prune) if recipe.prune else teacher
+    return decompose(net, *recipe.decompose)[0] if recipe.decompose else net
+
+
+def compress(
+    teacher: NanoDet, recipe: Recipe, pictures: Sequence[Sequence[U8]], imgsz: int = 640, course: Course | None = None,
+    tell: Progress | None = None,
+) -> NanoDet:
+    """The compressed net. pictures: of each video, to learn and to calibrate from. course: how it learns; its steps are the
+    recipe's. Raises OperatorError."""
+    net = shrink(teacher, recipe)
+    if recipe.steps:
+        net = distil(net, teacher, pictures, course or Course(recipe.steps), tell)
+    return quantize(net, inputs_of(pictures, imgsz)) if recipe.int8 else net
+
+
+def inputs_of(pictures: Sequence[Sequence[U8]], imgsz: int, most: int = CALIBRATION) -> list[F32]:
+    """Pictures made ready for the net, evenly out of all videos."""
+    each = max(1, most // max(1, sum(1 for video in pictures if len(video))))
+    chosen = [p for video in pictures for p in video[:: max(1, len(video) // each)][:each]]
+    return [to_input(p, fit(p.shape[1], p.shape[0], imgsz)) for p in chosen]
+
+
+def about(recipe: Recipe, teacher: str, videos: Sequence[str]) -> dict[str, str]:
+    """What the file says of how it was made."""
+    return {"recipe": recipe.text, "teacher": teacher, "videos": ", ".join(Path(v).name for v in videos)[:500]}
+
+
+def key_of(recipe: Recipe) -> str:
+    """Tells checkpoints of different recipes apart."""
+    return repr(asdict(recipe))
