@@ -8,7 +8,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import redis
 from watching import free_port, wait_for
@@ -52,6 +52,11 @@ class RedisServer:
         with redis.Redis.from_url(self.url, password=password, socket_timeout=5) as client:
             client.config_set(name, value)
 
+    def hang_up(self, password: str) -> None:
+        """Ends all connections: clients have to say the password anew."""
+        with redis.Redis.from_url(self.url, password=password, socket_timeout=5) as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+
     def signal(self, which: int) -> None:
         assert self._process is not None
         os.kill(self._process.pid, which)
@@ -82,6 +87,3 @@ class RedisServer:
     ) -> None:
         self.kill()
 
-
-def memory(client: Any) -> int:
-    return int(client.info("memory")["used_memory"])

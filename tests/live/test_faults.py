@@ -131,9 +131,7 @@ def test_redis_comes_and_goes(clip: str, server: RedisServer, tmp_path: Path) ->
         goes_on(running, server)
 
         server.configure("requirepass", "secret")
-        with server.client() as client, suppress(Exception):
-            client.execute_command("AUTH", "secret")
-            client.client_kill_filter(_type="normal", skipme=True)
+        server.hang_up("secret")
         spooled = running.count("spooled")
         wait_for(lambda: running.count("spooled") >= spooled + 20, why="records in the spool")
         server.configure("requirepass", "", password="secret")
