@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from everyframe.operators.detectors.coco import NAMES
 from everyframe.pipeline.live.types import Camera, CameraEvent, EventKind
-from everyframe.pipeline.live.zones import F64, crossings, depth, side
+from everyframe.pipeline.live.zones import crossings, depth, side
 from everyframe.pipeline.records import FrameLabels
 
 Rows = npt.NDArray[np.int64]
@@ -58,7 +58,8 @@ class EventMaker:
         self._names = names
         self._rules = rules or Rules()
         self._zones, self._lines = camera.zones, camera.lines
-        self._counts = {place.name: PlaceCount() for place in (*camera.zones, *camera.lines)}
+        names_of = [*(zone.name for zone in camera.zones), *(line.name for line in camera.lines)]
+        self._counts = {name: PlaceCount() for name in names_of}
         self._time = -np.inf
         self._rows = self._blank(np.empty(0, np.int64))
         self._events: list[CameraEvent] = []
