@@ -36,6 +36,12 @@ class Asker:
         """The next frame that can be is to be looked at, whatever the policy says."""
         self._owed = self._owed or why
 
+    def begin(self, why: str) -> int:
+        """What is under way says nothing of the next frame, which is to be looked at; returns how many looks are let go."""
+        gone = len(self.pending.clear())
+        self._owed, self.asked_at, self._not_before = why, -1, 0
+        return gone
+
     def decide(
         self, decision: Decision, index: int, fps: float, overload: Overload, is_clean: bool
     ) -> tuple[Decision, bool]:

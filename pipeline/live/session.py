@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SourceError
 from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.live.inbox import shows_frame
 from everyframe.pipeline.live.types import Arrival
 from everyframe.pipeline.meter import Meter
-from everyframe.pipeline.records import PacketSource, SourceInfo
+from everyframe.pipeline.records import Packet, PacketSource, SourceInfo
 
 MOST_OPEN = 4096
 """Packets whose frames have not come yet; a decoder that gives so few is not waited for."""
@@ -28,7 +29,7 @@ class Came:
 class LiveSession:
     """Decodes one connection. `push` its packets in order, then `finish` once; each gives frames in display order.
 
-    taken, given: packets in, frames out; what differs after `finish` was never a frame.
+    taken, given: packets in that show a frame, frames out; what differs after `finish` was never a picture.
     """
 
     def __init__(self, source: PacketSource, meter: Meter) -> None:
@@ -41,30 +42,30 @@ class LiveSession:
         self._open: dict[int, Came] = {}
         self._last = Came(0.0, 0.0, True)
         self._last_index = -1
+        self._told = 0
 
     @property
     def info(self) -> SourceInfo:
         return self.source.info
 
-    @property
-    def decoded(self) -> int:
-        return self._decoder.decoded
+    def newly_decoded(self) -> int:
+        """Frames decoded since this was last asked."""
+        before, self._told = self._told, self._decoder.decoded
+        return self._told - before
 
     @property
     def must_decode(self) -> bool:
         return self._decoder.must_decode
 
-    def is_gap(self, arrival: Arrival) -> bool:
+    def is_gap(self, packet: Packet) -> bool:
         """Whether packets before this one were left out on the way here."""
-        assert arrival.packet is not None
-        index = arrival.packet.facts.index
-        return self.taken > 0 and index != self._last_index + 1
+        return self._last_index >= 0 and packet.facts.index != self._last_index + 1
 
     def push(self, arrival: Arrival, decode: bool) -> Iterator[tuple[FieldSlot, Came]]:
         """Takes a packet; the frames whose turn has come. The iterator must be exhausted before the next call."""
         packet = arrival.packet
         assert packet is not None
-        self.taken += 1
+        self.taken += shows_frame(self.source, packet)
         self._last_index = packet.facts.index
         self._last = self._open[packet.facts.index] = Came(arrival.at, arrival.since, arrival.is_suspect)
         if len(self._open) > MOST_OPEN:
