@@ -1,4 +1,8 @@
-"""The policy `learned` on recorded clips, in the simulation: cost against F1 beside strides, the optimum and what else there is.
+"""The policy `learned` on recorded clips: cost against F1 beside strides, the optimum and what else there is.
+
+Causal labels are played in the simulation. Looking ahead, where `learned` and `motion` look back, the product's worker plays
+the traces, strides among them; costs are put together from looks and decoded frames by each trace's machine. The optimum is
+the simulation's in both.
 
     python benchmarks/learned.py --write
     python benchmarks/learned.py --weights imitation.safetensors --weights learned.safetensors
@@ -10,6 +14,7 @@ With --weights given several times each file is one row of means: seeds, or imit
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +25,17 @@ import tracing
 from common import TRAFFIC, number
 from tracing import Panel
 
-from everyframe.pipeline.settings import LabelSettings, Mode
+from everyframe.pipeline.settings import Mode
 from everyframe.pipeline.traces import format as tf
-from everyframe.pipeline.traces.replay import Machine, replay
+from everyframe.pipeline.training.curves import points_of
 from everyframe.policies.brain import load
 from everyframe.policies.learned import WEIGHTS
 from everyframe.policies.simulation.optimum import Point, cost_at, regret
 from everyframe.policies.training.judge import TARGETS, Judge, play
 
 PRICES = tuple(np.geomspace(0.01, 30, 15).tolist())
+REPLAYED = tuple(np.geomspace(0.05, 60, 9).tolist())
+STRIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,13 @@ def main() -> None:
     parts, drawn = [], []
     for mode in modes:
         judge = Judge(tables, mode == "lookahead", options.decode)
-        motion = [_motion(path, mode, options.decode, options.limit) for path in paths]
-        for weights in options.weights or [str(WEIGHTS)]:
-            played = _played(names, judge, mode, weights, motion)
+        fixed = [_fixed(path, options) for path in paths] if judge.lookahead else [([], None)] * len(paths)
+        for weights in options.weights or [""]:
+            if judge.lookahead:
+                played = _replayed(names, paths, judge, weights, fixed, options)
+            else:
+                points = play(load(weights or WEIGHTS)[0][mode], judge.arena, False, PRICES, options.decode)
+                played = [Played(*row, None) for row in zip(names, points, judge.strides, judge.optima, strict=True)]
             title = mode if options.weights is None else f"{mode}, {Path(weights).stem}"
             parts += [f"### {title}", "", _table(played), "", _means(played), ""]
             drawn += [(mode, p) for p in played]
@@ -70,22 +81,28 @@ def main() -> None:
     common.publish(section, "\n".join(parts), options.write)
 
 
-def _played(
-    names: Sequence[str], judge: Judge, mode: Mode, weights: str, motion: Sequence[Point | None]
-) -> list[Played]:
-    points = play(load(weights)[0][mode], judge.arena, judge.lookahead, PRICES, judge.decode)
-    return [Played(*row) for row in zip(names, points, judge.strides, judge.optima, motion, strict=True)]
+Fixed = tuple[list[Point], Point | None]
 
 
-def _motion(path: Path, mode: Mode, decode: float | None, limit: int | None) -> Point | None:
-    """`motion` replayed; None for causal labels, where it looks at parts of pictures."""
-    if mode == "causal":
-        return None
+def _fixed(path: Path, options: argparse.Namespace) -> Fixed:
+    """Strides and `motion`."""
+    common.tell(f"strides and motion of {path.name}")
     trace = tf.load(path)
-    machine = Machine() if decode is None else Machine(decode=decode * trace.costs["detect"])
-    row = replay(trace, ["motion"], LabelSettings(mode=mode, classes=TRAFFIC, limit=limit), machine)[0]
-    cost = (row.cpu_ms_per_frame or 0) / (row.dense_cpu_ms_per_frame or 1)
-    return Point("motion", cost, row.f1_dense, round(row.cnn_fraction * row.frames), row.decode_fraction)
+    names = [*(f"stride:{n}" for n in STRIDES if n < len(trace)), "motion"]
+    *strides, motion = points_of(trace, names, "lookahead", TRAFFIC, options.limit, options.decode)[1]
+    return strides, motion
+
+
+def _replayed(
+    names: Sequence[str], paths: Sequence[Path], judge: Judge, weights: str, fixed: Sequence[Fixed], options: argparse.Namespace
+) -> list[Played]:
+    played = []
+    for name, path, optimum, (strides, motion) in zip(names, paths, judge.optima, fixed, strict=True):
+        common.tell(f"learned on {name}")
+        policies = [":".join(("learned", f"{price:g}", *([weights] if weights else []))) for price in REPLAYED]
+        points = points_of(tf.load(path), policies, "lookahead", TRAFFIC, options.limit, options.decode)[1]
+        played.append(Played(name, points, strides, optimum, motion))
+    return played
 
 
 def _table(played: Sequence[Played]) -> str:

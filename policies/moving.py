@@ -19,7 +19,6 @@ from everyframe.policies.stray import (
     RESTLESS,
     Bool,
     _mark,
-    _median,
 )
 
 
@@ -34,22 +33,58 @@ class Active:
 
 
 @njit(cache=True, nogil=True)
+def _medians(motion, known):  # type: ignore[no-untyped-def]
+    """`stray._median` of both components in one pass, and how many cells are not known."""
+    counts = np.zeros((2, 513), np.int64)
+    zeros = n = 0
+    for r in range(known.shape[0]):
+        for c in range(known.shape[1]):
+            if not known[r, c]:
+                continue
+            n += 1
+            x, y = motion[r, c, 0], motion[r, c, 1]
+            if x == 0 and y == 0:
+                zeros += 1
+                continue
+            counts[0, min(max(int(np.round(4 * x)), -256), 256) + 256] += 1
+            counts[1, min(max(int(np.round(4 * y)), -256), 256) + 256] += 1
+    counts[0, 256] += zeros
+    counts[1, 256] += zeros
+    out = np.zeros(2)
+    for axis in range(2):
+        passed = 0
+        for bin in range(513):
+            passed += counts[axis, bin]
+            if 2 * passed >= n:
+                out[axis] = (bin - 256) / 4.0
+                break
+    return out[0], out[1], known.size - n
+
+
+@njit(cache=True, nogil=True)
 def _frame_part(motion, known, restless):  # type: ignore[no-untyped-def]
     rows, cols = known.shape
-    mx, my = _median(motion, known, 0), _median(motion, known, 1)
+    mx, my, unknown = _medians(motion, known)
     moves = np.zeros((rows + 2, cols + 2), np.bool_)
-    unknown = 0
+    still = max(abs(mx), abs(my)) <= MOVING_PX
     for r in range(rows):
         for c in range(cols):
-            speed = max(abs(motion[r, c, 0] - mx), abs(motion[r, c, 1] - my))
-            moves[r + 1, c + 1] = speed > MOVING_PX and known[r, c]
-            unknown += not known[r, c]
+            x, y = motion[r, c, 0], motion[r, c, 1]
+            if not known[r, c] or (still and x == 0 and y == 0):
+                continue
+            moves[r + 1, c + 1] = max(abs(x - mx), abs(y - my)) > MOVING_PX
     cells = np.empty((rows * cols, 2), np.int32)
     weight = np.empty((rows * cols, 2), np.float32)
     n = 0
     for r in range(rows):
         for c in range(cols):
-            active = moves[r + 1, c + 1] and moves[r : r + 3, c : c + 3].sum() > NEIGHBOURS
+            active = False
+            if moves[r + 1, c + 1]:
+                beside = 0
+                for y in range(r, r + 3):
+                    for x in range(c, c + 3):
+                        beside += moves[y, x]
+                active = beside > NEIGHBOURS
             if active:
                 w = max(0.0, 1 - restless[r, c] / RESTLESS) / FASTEST_PX
                 cells[n, 0], cells[n, 1] = r, c

@@ -13,14 +13,14 @@ from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.overhead import costs_of
-from everyframe.pipeline.traces.replay import replay
+from everyframe.pipeline.traces.replay import Machine, replay
 from everyframe.policies.brain import Brain, Curve, save
 from everyframe.policies.simulation.optimum import Point
 
 PRICES = tuple(np.geomspace(0.03, 30, 8).tolist())
 LEAST_FRAMES = 120
 """Shorter clips say nothing of a price."""
-MOST_FRAMES = 500
+MOST_FRAMES = 300
 """Of each clip: enough for a mean over cameras."""
 
 
@@ -43,12 +43,21 @@ def with_curve(
 
 
 def points_of(
-    trace: tf.Trace, policies: Sequence[str], mode: Mode, classes: Sequence[str], limit: int | None = MOST_FRAMES
+    trace: tf.Trace,
+    policies: Sequence[str],
+    mode: Mode,
+    classes: Sequence[str],
+    limit: int | None = MOST_FRAMES,
+    ratio: float | None = None,
 ) -> tuple[int, list[Point]]:
     """Frames played, 0 where no object is in them, and what each policy comes to there: cost by what the trace says of its
-    machine, in dense frames, the same however busy the machine is that replays."""
-    rows = replay(trace, policies, LabelSettings(mode=mode, classes=tuple(classes), limit=limit))
-    costs = costs_of(trace)
+    machine, in dense frames, the same however busy the machine is that replays. ratio: cost of decoding a frame in looks, on
+    another machine."""
+    costs, machine = costs_of(trace), Machine()
+    if ratio is not None:
+        scale = ratio * costs.look / max(float(costs.decode.mean()), 1e-9)
+        costs, machine = costs.with_ratio(ratio), Machine(decode=trace.costs["decode"] * scale)
+    rows = replay(trace, policies, LabelSettings(mode=mode, classes=tuple(classes), limit=limit), machine)
     decode = float(costs.decode.mean()) + costs.carry
     points = [
         Point(
