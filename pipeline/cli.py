@@ -14,13 +14,16 @@ from rich.console import Console
 
 from everyframe import __version__
 from everyframe.operators.errors import OperatorError
+from everyframe.pipeline.commands.clip import clip
 from everyframe.pipeline.commands.compress import compress
+from everyframe.pipeline.commands.batch import batch
 from everyframe.pipeline.commands.costs import costs
 from everyframe.pipeline.commands.doctor import doctor
 from everyframe.pipeline.commands.evaluate import evaluate
 from everyframe.pipeline.commands.explain import explain
 from everyframe.pipeline.commands.labels import labels
 from everyframe.pipeline.commands.models import models
+from everyframe.pipeline.commands.query import query
 from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.replay import replay
 from everyframe.pipeline.commands.run import run
@@ -29,6 +32,7 @@ from everyframe.pipeline.commands.specialize import specialize
 from everyframe.pipeline.commands.status import status
 from everyframe.pipeline.commands.train import train
 from everyframe.pipeline.commands.train_flow import train_flow
+from everyframe.pipeline.commands.verify import verify
 from everyframe.pipeline.commands.watch import watch
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
 from everyframe.pipeline.progress import error_line
@@ -68,10 +72,25 @@ _EXAMPLES = {
         "everyframe watch --config cameras.yaml --retain 24h",
         "everyframe watch clip.mp4 --realtime --loop --redis embedded --duration 60",
     ],
+    "batch": [
+        "everyframe batch recordings/ --out archive",
+        "everyframe batch --manifest list.csv --out archive --address ray://head:10001 --workers 200",
+        "everyframe batch 's3://bucket/cameras/*.mp4' --out archive --dry-run",
+    ],
+    "verify": ["everyframe verify archive", "everyframe verify archive --quick --json"],
     "status": [
         "everyframe status",
         "everyframe status --http :8080 --json",
         "everyframe status --redis redis://localhost:6379/0",
+    ],
+    "query": [
+        "everyframe query out \"SELECT label, count(*) FROM objects GROUP BY label\"",
+        "everyframe query out --question busiest-minutes --set label=person --format csv --out busy.csv",
+        "everyframe query out --questions",
+    ],
+    "clip": [
+        "everyframe clip out --where \"label = 'person' AND score > 0.6\" --out clips",
+        "everyframe clip out --where \"label = 'car' AND x1 < 100\" --out clips --pad 3 --dry-run",
     ],
     "record": [
         "everyframe record clip.mp4",
@@ -138,6 +157,8 @@ def build_app() -> App:
         (run, "SOURCE..."),
         (evaluate, "VIDEO"),
         (labels, "[WHERE]"),
+        (query, "DIR [SQL]"),
+        (clip, "DIR --where SQL --out CLIPS"),
         (record, "VIDEO..."),
         (replay, "TRACE"),
         (simulate, "--out DIR"),
@@ -145,6 +166,8 @@ def build_app() -> App:
         (train_flow, "VIDEO..."),
         (watch, "CAMERA..."),
         (status, ""),
+        (batch, "SOURCE... --out DIR"),
+        (verify, "DIR"),
         (compress, "[MODEL] --calibrate VIDEO"),
         (specialize, "VIDEO..."),
         (models, "[FILE...]"),

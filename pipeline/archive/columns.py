@@ -57,14 +57,16 @@ COSTS = pa.schema([("source", _NAME), ("frame_index", pa.int32()), *((step, pa.f
 """CPU ms of each frame by step; null where the step was not taken."""
 
 
-def label_batch(rows: Sequence[FrameLabels], start: datetime | None, names: tuple[str, ...]) -> pa.RecordBatch:
-    """The rows of some frames as `LABELS`. start: of the source's time 0, in any zone; names: of the classes.
+def label_batch(
+    rows: Sequence[FrameLabels], source: str, start: datetime | None, names: tuple[str, ...]
+) -> pa.RecordBatch:
+    """The rows of some frames as `LABELS`. source: its name in the archive. start: of the source's time 0, in any zone; names: of the classes.
 
     Raises SinkError where a box or a score is not a finite number.
     """
     seconds = [rounded_time(row) for row in rows]
     columns = [
-        _coded([plain_text(row.source) for row in rows]),
+        _coded([plain_text(source)] * len(rows)),
         pa.array([row.frame_index for row in rows], pa.int32()),
         pa.array([row.pts for row in rows], pa.int64()),
         _coded([f"{row.time_base.numerator}/{row.time_base.denominator}" for row in rows]),
@@ -82,9 +84,9 @@ def label_batch(rows: Sequence[FrameLabels], start: datetime | None, names: tupl
     return pa.record_batch(columns, schema=LABELS)
 
 
-def cost_batch(rows: Sequence[FrameLabels]) -> pa.RecordBatch:
+def cost_batch(rows: Sequence[FrameLabels], source: str) -> pa.RecordBatch:
     """The costs of some frames as `COSTS`."""
-    columns = [_coded([plain_text(row.source) for row in rows]), pa.array([row.frame_index for row in rows], pa.int32())]
+    columns = [_coded([plain_text(source)] * len(rows)), pa.array([row.frame_index for row in rows], pa.int32())]
     columns += [pa.array([row.cost_ms.get(step) for row in rows], pa.float32()) for step in STEPS]
     return pa.record_batch(columns, schema=COSTS)
 

@@ -61,12 +61,12 @@ def write_labels(
 ) -> list[WrittenFile]:
     """Writes the labels of one source, in order, below `folder`: one file for each day (UTC) that it touches.
 
-    start: when the source's time 0 was; without a zone it is UTC. names: class names in the order of `class_id`. Memory is flat
+    source: its name in the archive, unique within its camera. start: when its time 0 was; without a zone it is UTC. names: class names in the order of `class_id`. Memory is flat
     however long the source is. Files of these days are replaced; a source without a frame gives none. Raises SinkError,
     and then leaves no file under its final name.
     """
     files = _Files(folder / LABELS_FOLDER, camera, source, LABELS)
-    return files.write(_by_day(labels, start, lambda rows: label_batch(rows, start, tuple(names))))
+    return files.write(_by_day(labels, start, lambda rows: label_batch(rows, source, utc(start), tuple(names))))
 
 
 def write_costs(
@@ -74,7 +74,7 @@ def write_costs(
 ) -> list[WrittenFile]:
     """As `write_labels`, but the CPU ms of each frame by step: these differ from run to run."""
     files = _Files(folder / COSTS_FOLDER, camera, source, COSTS)
-    return files.write(_by_day(labels, start, cost_batch))
+    return files.write(_by_day(labels, start, lambda rows: cost_batch(rows, source)))
 
 
 def write_sources(folder: Path, rows: Iterable[SourceRow]) -> WrittenFile:
