@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -65,6 +66,7 @@ def open_camera(camera: Camera) -> tuple[Any, Any]:
 
 def _open(camera: Camera, shown: str) -> Any:
     device = camera.url.startswith("/dev/")
+    start = time.monotonic()
     try:
         return av.open(
             camera.url,
@@ -73,7 +75,7 @@ def _open(camera: Camera, shown: str) -> Any:
             timeout=(camera.open_timeout_s, camera.read_timeout_s),
         )
     except av.error.FFmpegError as e:
-        raise _failure(camera, shown, e) from e
+        raise _failure(camera, shown, e, time.monotonic() - start) from e
     except (ValueError, UnicodeError) as e:
         raise CameraError(f"{shown} cannot be opened: check the address.", is_slow=True) from e
 
@@ -92,7 +94,7 @@ def _options(camera: Camera) -> dict[str, str]:
     return {}
 
 
-def _failure(camera: Camera, shown: str, error: av.error.FFmpegError) -> CameraError:
+def _failure(camera: Camera, shown: str, error: av.error.FFmpegError, spent_s: float) -> CameraError:
     if isinstance(error, _REFUSED_LOGIN):
         return CameraError(
             f"{shown} refuses the user name or password: correct them; it is tried seldom, not to lock the account.",
@@ -102,8 +104,10 @@ def _failure(camera: Camera, shown: str, error: av.error.FFmpegError) -> CameraE
         return CameraError(f"{shown} is not known there (404): check the path of the address.", is_slow=True)
     if isinstance(error, av.error.ConnectionRefusedError):
         return CameraError(f"{shown} refuses connections: check that the camera is on and its port is right.")
-    if isinstance(error, av.error.ExitError | av.error.TimeoutError):
-        return CameraError(f"{shown} does not answer within {camera.open_timeout_s:g} s: check that it is on.")
+    # FFmpeg's RTSP calls an answer that did not come in time invalid data
+    is_late = isinstance(error, av.error.InvalidDataError) and spent_s >= 0.9 * camera.read_timeout_s
+    if is_late or isinstance(error, av.error.ExitError | av.error.TimeoutError):
+        return CameraError(f"{shown} does not answer within {spent_s:.1f} s: check that it is on.")
     if camera.url.startswith("/dev/") and not os.path.exists(camera.url):
         return CameraError(f"{shown} does not exist: connect the camera, or check its name.")
     if isinstance(error, av.error.InvalidDataError):
