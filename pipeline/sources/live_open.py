@@ -114,7 +114,8 @@ def _failure(camera: Camera, shown: str, error: av.error.FFmpegError, spent_s: f
         return CameraError(f"{shown} is not a video: check that its path names a stream.", is_slow=True)
     if "://" in camera.url and not _is_known(camera.url):
         return CameraError(f"{shown} has an unknown host name: check the address and this machine's DNS.")
-    return CameraError(f"{shown} cannot be opened ({reason(error)}): check the address and that it is reachable.")
+    hint = "check that it is reachable, and that its path names a stream"
+    return CameraError(f"{shown} cannot be opened ({reason(error)}): {hint}.")
 
 
 def _is_known(url: str) -> bool:

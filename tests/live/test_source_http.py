@@ -135,7 +135,7 @@ def test_resolution_changes_in_one_stream(serve: Serve, tmp_path: Path) -> None:
 
 def test_what_is_refused(serve: Serve) -> None:
     url = serve(b"<html>no camera</html>" * 100)
-    for path, words in (("/401", "password"), ("/404", "404"), ("/page", "not a video")):
+    for path, words in (("/401", "password"), ("/404", "404"), ("/page", "names a stream")):
         with Watched(url.replace("/live", path)) as watched:
             watched.until_state("waiting", words)
 
