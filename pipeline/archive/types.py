@@ -6,6 +6,74 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from everyframe.pipeline.engines.base import RunStats
+from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.sources.shards import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A source as the user named it. path: of a file, or a URL. start: when its time 0 was, None where not known."""
+
+    path: str
+    camera: str
+    start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ShardKey:
+    """source: its number in the journal. index: from 0; -1 for the plan of a source, which comes before its shards."""
+
+    source: int
+    index: int
+
+
+PLAN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """What a worker is given. shard: None for a plan. cost: expected CPU seconds, by which tasks are ordered."""
+
+    key: ShardKey
+    path: str
+    settings: LabelSettings
+    shard: Shard | None = None
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """What a look at a source gives. settings: with the prices that all of its shards use. rate: frames a second."""
+
+    shards: tuple[Shard, ...]
+    settings: LabelSettings
+    width: int
+    height: int
+    codec: str
+    rate: float
+
+    @property
+    def frames(self) -> int:
+        return sum(shard.frames_estimate for shard in self.shards)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOutcome:
+    """What a worker answers: whole, or not at all.
+
+    state: done; broken: the file ends inside the shard, `data` has what came before; failed: nothing could be read; crashed:
+    the worker is gone. data: `packed.pack` of the shard's records and of its last look, empty for a plan. reason: a
+    sentence, of all states but done.
+    """
+
+    key: ShardKey
+    state: Literal["done", "broken", "failed", "crashed"]
+    data: bytes = b""
+    stats: RunStats = field(default_factory=RunStats)
+    plan: SourcePlan | None = None
+    reason: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
