@@ -12,7 +12,10 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | sha256s
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help install lint types test unit demo bench format hooks clean
+SYSTEM := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+  gstreamer1.0-plugins-bad chromium redis-server ffmpeg
+
+.PHONY: help install system lint types test unit demo bench format hooks clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -32,6 +35,16 @@ $(STAMP):
 	@# Its requirements are installed above, save opencv-python, which would overwrite the headless cv2.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps -c constraints.txt trackers
 	@rm -f $(VENV)/.installed-*; touch $@
+
+# Tests whose program is missing are skipped, so this may fail: no Debian, not root, no network.
+system:  ## as root on Debian: the programs that tests of live cameras use (RTSP server, Chromium, Redis)
+	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "make system: needs root on Debian; tests without their programs are skipped" >&2; \
+	elif ! dpkg -s $(SYSTEM) >/dev/null 2>&1; then \
+	  { export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SYSTEM); } >/dev/null 2>&1 \
+	  || echo "make system: apt-get could not install them; tests without their programs are skipped" >&2; \
+	fi
 
 lint: $(STAMP)  ## ruff and the import contracts
 	$(BIN)/ruff check .
