@@ -75,7 +75,7 @@ class Host:
         self._settle()
         self._inbox = Inbox(INBOX_FRAMES, INBOX_BYTES, self._ledger)
         self._source = LiveSource(camera, self._inbox, self._ledger, self._on_state)
-        self._maker = EventMaker(camera)
+        self._maker = EventMaker(camera, setup.names)
         self._worker = LiveWorker(camera, looker, setup.facts, self._ledger, self._out)
 
     def _settle(self) -> None:

@@ -82,6 +82,8 @@ class Spool:
             try:
                 entry = self._write(entry)
             except OSError as e:
+                if self._file is not None and not self._size:
+                    self._remove(self._segment)
                 self._close_file()
                 refused = e
             self._waiting.setdefault(entry.segment, Counter())[kind] += 1
