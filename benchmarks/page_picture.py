@@ -33,6 +33,8 @@ def rows(clip: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
         {"name": name.replace(" ", "-"), "url": str(clip), "realtime": True, "loop": True, "classes": CLASSES.split(",")}
         for name in names
     ]
+    if len(names) < len(NAMES):
+        return made
     # one that is not there: nothing listens on port 9
     return [*made, {"name": "yard", "url": "rtsp://viewer:secret@127.0.0.1:9/stream"}]
 

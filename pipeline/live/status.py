@@ -139,7 +139,7 @@ def status_line(status: Status) -> str:
 def status_table(status: Status) -> Table:
     """A row for each camera, for rich consoles."""
     table = Table(title=status_line(status), title_justify="left", title_style="", box=None, pad_edge=False)
-    for head in ("camera", "state", "frames/s", "CNN age", "F1", "level", "lag", "publish p99", "spool", "dropped", "received"):
+    for head in ("camera", "state", "frames/s", "objects", "F1", "level", "lag", "publish p99", "spool", "dropped", "received"):
         table.add_column(head, justify="left" if head in ("camera", "state") else "right", no_wrap=head != "state")
     for camera in status["cameras"]:
         table.add_row(*_row(camera))
@@ -153,7 +153,7 @@ def _row(camera: Status) -> list[Text]:
     publish = camera["publish"] and camera["publish"]["p99_ms"]
     cells = (
         f"{camera['fps']:.1f}",
-        _age(camera["rungs"]),
+        str(camera["tracks"]),
         f1_text(camera["f1"]),
         camera["level_name"] or str(camera["level"]),
         f"{camera['lag_s']:.1f} s",
@@ -163,12 +163,6 @@ def _row(camera: Status) -> list[Text]:
         str(camera["counts"].get(RECEIVED, 0)),
     )
     return [Text(camera["name"]), state, *map(Text, cells)]
-
-
-def _age(rungs: str) -> str:
-    """Frames since a frame was labelled by the CNN."""
-    at = rungs.rfind("0")
-    return f">{len(rungs)}" if at < 0 else str(len(rungs) - 1 - at)
 
 
 def f1_text(f1: Mapping[str, float] | None) -> str:

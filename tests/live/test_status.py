@@ -65,7 +65,7 @@ def test_text_has_a_row_for_each_camera(board: ClipBoard) -> None:
     text = status_text(status_of(board))
     rows = text.splitlines()
     assert len(rows) == 4 and "\x1b" not in text
-    assert rows[2].split()[:4] == ["yard", "live", "20.0", "1"]
+    assert rows[2].split()[:4] == ["yard", "live", "20.0", str(board.cameras()[0].tracks)]
     assert rows[3].startswith("[bold]odd[/bold]") and "failed  401: check the password" in rows[3] and "key frames" in rows[3]
     assert all(len(row) <= 160 for row in rows)
     narrow = status_text(status_of(board), 60).splitlines()
