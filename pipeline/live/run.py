@@ -21,6 +21,7 @@ from everyframe.pipeline.live.status import StatusTable
 from everyframe.pipeline.live.types import Camera
 from everyframe.pipeline.live.watch import Watch, WatchResult
 from everyframe.pipeline.models import class_names
+from everyframe.pipeline.sinks.control import ControlReader
 from everyframe.pipeline.sinks.embedded import EmbeddedRedis
 
 
@@ -37,6 +38,8 @@ def watch_cameras(settings: WatchSettings, quiet: bool = False) -> tuple[WatchRe
             server = serve(watch, settings.options.http, settings.options.http_token)
             stack.callback(server.stop)
             log_event("http", f"the live page is at {server.url}", url=server.url)
+        if redis is not None:
+            stack.enter_context(ControlReader(redis, watch.command, state / "control"))
         if not quiet:
             stack.enter_context(StatusTable(watch, as_lines=settings.options.log_json))
         result = watch.run(stop.event)

@@ -14,6 +14,8 @@ from redisserver import RedisServer
 from watching import QUICK, SMALL, check_stream, entries, wait_for, watched
 
 from everyframe.pipeline.cli import call
+from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.sinks.control import send_command
 from everyframe.pipeline.sinks.embedded import server_binary
 
 
@@ -58,11 +60,17 @@ def test_a_camera_is_watched_asked_changed_and_stopped(
             "watch", clip, "--state", str(running.state), "--redis", "none", "--out", str(tmp_path)
         )
         assert second.returncode == 2 and "another everyframe watch" in second.stderr
+        row = {"name": "three", "url": clip, "policy": "stride:5"}
+        assert send_command(server.url, "add", row)["cameras"] == ["three"]
+        with pytest.raises(UsageError, match="already"):
+            send_command(server.url, "add", row)
+        running.published(20, "three")
+        assert send_command(server.url, "remove", {"name": "three"})["cameras"] == ["three"]
         config.write_text(f"cameras:\n  - {{name: two, url: {clip}, weight: 2}}\n")
         wait_for(lambda: set(running.cameras()) == {"two"})
         cameras = running.check(running.stop())
     assert set(cameras) == {"two"} and cameras["two"]["state"] == "stopped"
-    for name in ("one", "two"):
+    for name in ("one", "two", "three"):
         check_stream(entries(server.url, name))
     assert len(entries(server.url, "two")) == cameras["two"]["counts"]["received"]
     after = everyframe("status", "--state", str(running.state))
