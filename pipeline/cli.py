@@ -14,9 +14,9 @@ from rich.console import Console
 
 from everyframe import __version__
 from everyframe.operators.errors import OperatorError
+from everyframe.pipeline.commands.batch import batch
 from everyframe.pipeline.commands.clip import clip
 from everyframe.pipeline.commands.compress import compress
-from everyframe.pipeline.commands.batch import batch
 from everyframe.pipeline.commands.costs import costs
 from everyframe.pipeline.commands.doctor import doctor
 from everyframe.pipeline.commands.evaluate import evaluate
