@@ -18,7 +18,7 @@ _MISSING = None
 
 @pytest.fixture
 def rtsp() -> Iterator[Callable[..., RtspServer]]:
-    """Starts RTSP servers that end with the test: rtsp(clip, rate=25, port=0, login="") -> RtspServer."""
+    """Starts RTSP servers that end with the test: rtsp(clip, rate=25, port=0, login="", loss=0) -> RtspServer."""
     global _MISSING
     if _MISSING is None:
         _MISSING = missing()

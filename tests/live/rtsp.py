@@ -31,12 +31,12 @@ class RtspServer:
     """Serves one clip at `url` from when it is made until `close`.
 
     clip: an .mp4, played once; or a raw .264 stream, played for ever at `rate` frames a second. port: 0 for any free one.
-    login: "user:password" that clients must give.
+    login: "user:password" that clients must give. loss: share of the RTP packets that are left out.
     """
 
-    def __init__(self, clip: Path | str, rate: int = 25, port: int = 0, login: str = "") -> None:
+    def __init__(self, clip: Path | str, rate: int = 25, port: int = 0, login: str = "", loss: float = 0) -> None:
         self._command = [SYSTEM_PYTHON, str(_SCRIPT), str(clip)]
-        self._rest = [str(rate), *([login] if login else [])]
+        self._rest = [str(rate), str(loss), *([login] if login else [])]
         self.port = port
         self._process: subprocess.Popen[str] | None = None
         self.start()

@@ -1,9 +1,9 @@
 """An RTSP server of one clip, for the system's Python, which has GStreamer's bindings: see `rtsp.py`.
 
-usage: rtsp_server.py CLIP PORT RATE [USER:PASSWORD]
+usage: rtsp_server.py CLIP PORT RATE LOSS [USER:PASSWORD]
 
 CLIP: an .mp4 is played once at its own times; a raw .264 stream is played at RATE frames a second, again and again. All clients
-see the same moment of it. Prints the port once it listens.
+see the same moment of it. LOSS: share of the RTP packets that are left out, as on a bad line. Prints the port once it listens.
 """
 
 import itertools
@@ -16,9 +16,11 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 
 
-def launch(clip, rate):
+def launch(clip, rate, loss):
     """The pipeline of a clip in GStreamer's own language."""
     pay = "rtph264pay name=pay0 pt=96 config-interval=-1"
+    if loss:
+        pay = f"rtph264pay pt=96 config-interval=-1 mtu=400 ! identity name=pay0 drop-probability={loss}"
     if clip.endswith(".mp4"):
         return f'( filesrc location="{clip}" ! qtdemux ! h264parse ! {pay} )'
     caps = f"video/x-h264,stream-format=byte-stream,framerate={rate}/1"
@@ -54,13 +56,13 @@ def protect(server, factory, login):
 
 
 def main():
-    clip, port, rate, *login = sys.argv[1:]
+    clip, port, rate, loss, *login = sys.argv[1:]
     Gst.init(None)
     server = GstRtspServer.RTSPServer.new()
     server.set_address("127.0.0.1")
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory.new()
-    factory.set_launch(launch(clip, rate))
+    factory.set_launch(launch(clip, rate, float(loss)))
     factory.set_shared(True)
     factory.connect("media-configure", give_times, int(rate))
     if login:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,6 +39,10 @@ class _Camera(BaseHTTPRequestHandler):
         except ConnectionError:
             return
 
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...
 
 
@@ -131,6 +136,19 @@ def test_resolution_changes_in_one_stream(serve: Serve, tmp_path: Path) -> None:
     assert [session.info.width for session, _ in watched.sessions[:2]] == [96, 160]
     assert sum(len(slots) for _, slots in watched.sessions[:2]) == 40
     watched.check_balance()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.m3u8"])
+def test_a_finished_recording_over_http_is_played_at_its_pace(tmp_path: Path, name: str) -> None:
+    make_clip(tmp_path / name, 25, 96, 64, rate=25, gop=10)
+    handler = partial(_Quiet, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        start = time.monotonic()
+        with Watched(f"http://127.0.0.1:{server.server_address[1]}/{name}") as watched:
+            watched.until(lambda: watched.frames >= 24, "all of it")
+            assert time.monotonic() - start >= 0.8
+        server.shutdown()
 
 
 def test_what_is_refused(serve: Serve) -> None:

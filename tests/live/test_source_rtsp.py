@@ -177,6 +177,18 @@ def test_after_a_lost_packet_nothing_is_trusted_until_the_next_key(rtsp: Rtsp, r
     watched.check_balance()
 
 
+def test_packets_are_lost_on_the_way(rtsp: Rtsp, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.264", 50, 320, 240, rate=25, gop=10)
+    with Watched(rtsp(clip, loss=0.03).url, transport="udp") as watched:
+        watched.until(lambda: len(watched.arrivals) >= 100, "two rounds of the clip", 60)
+    suspects = [a.is_suspect for a in watched.arrivals]
+    corrupt = [slot for slot in watched.slots if slot.frame is not None and slot.frame.is_corrupt]
+    assert any(suspects) and corrupt
+    for a, b in pairwise(watched.arrivals):  # once doubted, doubted until a key packet
+        assert b.packet is not None and (b.is_suspect or not a.is_suspect or b.packet.facts.is_key)
+    assert watched.frames > 50 and shown_in_order(watched)
+
+
 def test_garbage_between_pictures(rtsp: Rtsp, raw: Path, tmp_path: Path) -> None:
     packets = raw_packets(raw)
     noise = bytes((i * 89 + 7) % 251 + 1 for i in range(3000))
