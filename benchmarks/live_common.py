@@ -50,9 +50,9 @@ def raw(clip: Path, target: Path, frames: int | None = None) -> Path:
 def scaled(
     clip: Path, target: Path, size: tuple[int, int], rate: int = 25, frames: int | None = None
 ) -> Path:
-    """The clip coded anew as a camera would: this size and rate, a key frame every two seconds, no B frames."""
+    """The clip coded anew as a camera would: this size and rate, a key frame every two seconds, no B frames. target: .mp4, or .264 for the RTSP server."""
     options = {"preset": "veryfast", "threads": "1", "g": str(2 * rate), "bf": "0", "refs": "1", "crf": "24"}
-    with av.open(str(clip)) as source, av.open(str(target), "w", format="h264") as output:
+    with av.open(str(clip)) as source, av.open(str(target), "w") as output:
         stream = output.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for number, frame in enumerate(source.decode(video=0)):
