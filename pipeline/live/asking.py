@@ -75,6 +75,11 @@ class Asker:
         weighted = value * self._camera.weight
         self._looker.ask(LookRequest(self._camera.name, asked.number, small, scale, weighted, self._cost, since))
 
+    @property
+    def cost(self) -> float:
+        """CPU ms of a look, as far as is known."""
+        return self._cost
+
     def answers(self) -> list[LookAnswer]:
         return self._looker.answers(self._camera.name)
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from everyframe.operators.base import Prices
 from everyframe.operators.types import U8, MotionField, Objects, Origin
 from everyframe.pipeline.audits import Auditor, AuditSums
 from everyframe.pipeline.fields import FieldSlot
@@ -51,6 +52,8 @@ LOOKS, LOOKS_DROPPED = "looks", "looks_dropped"
 """Counters of answers that were taken in, audits among them, and of those that were not, or never came."""
 NO_PICTURE = DROPPED + "no_picture"
 LATEST_RUNGS = 300
+PRICED_AT = 100
+"""Frames after which a camera's costs are known."""
 DROP_LAG_S = 0.5
 """At the last level, groups of pictures are dropped until packets are no older."""
 PART_IS_WORTH = 1.0
@@ -251,10 +254,20 @@ class LiveWorker:
         self._counts.add(RUNG + record.origin.label)
         self._count_decoded(session)
         self._tracks.index += 1
+        if self._tracks.index == PRICED_AT and not self._camera.labels.prices.rungs:
+            self._pilot = Pilot(self.policy, self._camera.labels.goal, self._prices())
         self._pilot.frame(self._tracks.index, self._decoded, self._looks, self._auditor.sums)
         if frame is not None:
             self._latest = frame, record.objects
         self._out(labels)
+
+    def _prices(self) -> Prices:
+        """What this camera has cost so far, CPU ms: a goal in cost is reckoned by it. Nobody could know before it came."""
+        spent, decoded = self._meter.total, max(self._decoded, 1)
+        plain = spent.get("decode", 0.0) / decoded
+        own = sum(spent.get(step, 0.0) for step in ("motion", "propagate", "policy")) / decoded
+        rest = sum(spent.get(step, 0.0) for step in ("demux", "convert", "track")) / PRICED_AT
+        return Prices({"detect": self._asker.cost, "plain": plain, "decode": plain + own, "frame": rest})
 
     def _count_decoded(self, session: LiveSession) -> None:
         new = session.newly_decoded()
