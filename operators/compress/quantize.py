@@ -11,6 +11,8 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -69,7 +71,8 @@ def _calibrated(net: NanoDet, inputs: Sequence[F32]) -> Any:
     plain.quantized = None
     graph = to_openvino(_Whole(plain), [(1, -1, -1, 3)])
     data = nncf.Dataset(list(inputs))
-    return nncf.quantize(graph, data, subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED)
+    with redirect_stdout(StringIO()):  # its progress bars
+        return nncf.quantize(graph, data, subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED)
 
 
 def _name(node: Any) -> str:
