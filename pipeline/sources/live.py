@@ -187,14 +187,13 @@ class _Connection:
         pacer = Pacer(self._is_over) if is_paced(self._camera, container) else None
         try:
             for raw in container.demux(stream):
-                if not raw.size or self._is_over.is_set():
-                    continue
-                if pacer is not None:
+                if pacer is not None and raw.size:
                     pacer.wait(raw)
-                self._hear()
-                self._put(feed, feed.push(raw))
                 if self._is_over.is_set():
                     return
+                if raw.size:
+                    self._hear()
+                    self._put(feed, feed.push(raw))
             self._put(feed, feed.finish())
         except av.error.FFmpegError as e:
             self._put(feed, feed.finish())
@@ -204,9 +203,12 @@ class _Connection:
 
     def _hear(self) -> None:
         self._heard = time.monotonic()
-        if self._first is None:
-            self._first = self._heard
-            self._on_state("live", "Waiting for a key frame.")
+        if self._first is not None:
+            return
+        with self._lock:
+            if not self._is_over.is_set():
+                self._first = self._heard
+                self._on_state("live", "Waiting for a key frame.")
 
     def _put(self, feed: Feed, arrivals: Any) -> None:
         for arrival in arrivals:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from media import join, make_clip, remux
 from watching_source import Watched
 
+from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.live.types import RECONNECTS
 from everyframe.pipeline.sources.live import next_wait
 
@@ -111,11 +112,25 @@ def test_a_stream_without_times(serve: Serve, tmp_path: Path) -> None:
     watched.check_balance()
 
 
-@pytest.mark.parametrize("codec", ["mpeg2video", "libx265"])
-def test_other_codecs(serve: Serve, tmp_path: Path, codec: str) -> None:
-    with Watched(serve(transport_stream(tmp_path / "a.ts", codec=codec))) as watched:
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pix_fmt"),
+    [
+        ("mpeg2video", "ts", "yuv420p"),
+        ("libx265", "ts", "yuv420p"),
+        ("mjpeg", "nut", "yuvj420p"),
+        ("rawvideo", "nut", "yuyv422"),  # what a webcam sends
+    ],
+)
+def test_other_codecs(serve: Serve, tmp_path: Path, codec: str, suffix: str, pix_fmt: str) -> None:
+    body = transport_stream(tmp_path / f"a.{suffix}", codec=codec, pix_fmt=pix_fmt)
+    with Watched(serve(body)) as watched:
         watched.until(lambda: watched.counts[RECONNECTS] >= 1, "the end of the stream")
-    assert len(watched.sessions[0][1]) == 40
+        again = watched.sessions[0][0].anew()  # a codec of its own, from the same stream
+    assert len(watched.sessions[0][1]) == 40 and watched.sessions[0][0].info.width == 96
+    decoder = Decoder(again)
+    slots = [slot for a in watched.arrivals[:40] if a.packet is not None for slot in decoder.push(a.packet, True)]
+    slots += decoder.finish()
+    assert sum(slot.frame is not None for slot in slots) == 40
 
 
 def test_noise_in_the_stream(serve: Serve, tmp_path: Path) -> None:

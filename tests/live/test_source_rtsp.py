@@ -82,7 +82,12 @@ def test_stop_does_not_wait_for_a_silent_camera(rtsp: Rtsp, raw: Path) -> None:
             received = watched.counts[RECEIVED]
             time.sleep(0.3)
         assert watched.close() < 2.0
+        readers = [thread for thread in threading.enumerate() if thread.name == "cam-read"]
+        assert len(readers) == 1
         server.resume()
+        readers[0].join(30)
+        assert not readers[0].is_alive()  # what was left behind ends with the next packet
+    assert watched.states[-1][0] == "stopped"
 
 
 def test_away_from_the_beginning(rtsp: Rtsp, raw: Path) -> None:
