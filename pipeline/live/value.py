@@ -38,7 +38,7 @@ def value_of(policy: object, observation: Observation, conf: float, is_first: bo
     forgotten = 1 - 0.5 ** (observation.frames_since_detect / HALF_LIFE)
     shown = observation.scores >= conf
     aged = float((1 - 0.5 ** (observation.ages[shown] / HALF_LIFE)).sum())
-    return 0.5 * forgotten + aged + stray_objects(observation)
+    return float(0.5 * forgotten) + aged + stray_objects(observation)
 
 
 def stray_objects(observation: Observation) -> float:

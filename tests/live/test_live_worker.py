@@ -36,6 +36,12 @@ def detector() -> Detector:
     return load_detector(imgsz=SIZE)
 
 
+@pytest.fixture(scope="module")
+def dense(data_dir: Path, detector: Detector) -> list[FrameLabels]:
+    """What the CNN finds in the first frames of a clip."""
+    return of_stream(data_dir / "pets_s2l1/pets_s2l1_ip.mp4", detector, replace(SETTINGS, policy="dense"), 120)
+
+
 def fed(detector: Detector, late: int = 0, settings: LabelSettings = SETTINGS) -> Fed:
     return Fed(settings, detector, LateLooker(detector, late))
 
@@ -97,12 +103,11 @@ def f1(records: list[FrameLabels], dense: list[FrameLabels], detector: Detector)
     return 2 * right / total
 
 
-def test_accuracy_falls_gently_with_delay(data_dir: Path, detector: Detector) -> None:
+def test_accuracy_falls_gently_with_delay(data_dir: Path, detector: Detector, dense: list[FrameLabels]) -> None:
     clip, found = data_dir / "pets_s2l1/pets_s2l1_ip.mp4", []
-    dense = of_stream(clip, detector, replace(SETTINGS, policy="dense"), 150)
     for late in (0, 5, 20):
         live = fed(detector, late)
-        live.feed(arrivals(clip, 150))
+        live.feed(arrivals(clip, len(dense)))
         found.append(f1([labels.labels for labels in live.out][25:], dense[25:], detector))
     assert found[0] > 0.75
     assert found[0] - 0.1 < found[1]
@@ -156,13 +161,12 @@ def test_damaged_pictures_are_not_sent(data_dir: Path, detector: Detector) -> No
     assert len(live.out) == 40
 
 
-def test_audits_measure_what_was_published(data_dir: Path, detector: Detector) -> None:
+def test_audits_measure_what_was_published(data_dir: Path, detector: Detector, dense: list[FrameLabels]) -> None:
     clip = data_dir / "pets_s2l1/pets_s2l1_ip.mp4"
     live = fed(detector, 3, replace(SETTINGS, audit=0.5))
     live.feed(arrivals(clip, FRAMES))
     sums = live.worker.audits
     records = [labels.labels for labels in live.out]
-    dense = of_stream(clip, detector, replace(SETTINGS, policy="dense"), FRAMES)
     assert sums.open == FRAMES and 10 <= sums.n <= 50
     told = estimate(sums)
     assert told is not None
