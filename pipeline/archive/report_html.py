@@ -27,13 +27,13 @@ background:var(--back)}h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;m
 .soft{color:var(--soft)}.bad{color:var(--bad)}dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem}
 dl div{border:1px solid var(--line);border-radius:.4rem;padding:.5rem .75rem}dt{color:var(--soft);font-size:.85rem}
 dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}dd small{display:block;font-size:.8rem;
-color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
+color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;min-width:34rem;font-size:.9rem}
 th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere;
 min-width:4rem}th{color:var(--soft);font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-svg{width:100%;height:auto;max-width:44rem;display:block}svg text{fill:var(--ink);font:12px system-ui,sans-serif}
+svg{width:100%;height:auto;max-width:34rem;display:block}svg text{fill:var(--ink);font:12px system-ui,sans-serif}
 svg rect{fill:var(--bar)}
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--back:#fff;--bar:#555;--bad:#000}body{max-width:none;padding:0;font-size:10pt}
-h2{break-after:avoid}tr,dl div,svg{break-inside:avoid}.wide{overflow:visible}}
+h2{break-after:avoid}tr,dl div,svg{break-inside:avoid}.wide{overflow:visible}table{min-width:0}}
 """
 
 
@@ -138,7 +138,7 @@ def _slowest(sources: Sequence[SourceReport]) -> str:
         ]
         for s in ranked[:SHOWN]
     ]  # fmt: skip
-    return _section("Slowest sources", _table(heads, rows, {2, 3, 4, 5, 6}) + _rest(len(ranked))) if rows else ""
+    return _section("Slowest sources", _table(heads, rows, {1, 2, 3, 4, 5, 6}) + _rest(len(ranked))) if rows else ""
 
 
 def _allocation(report: ArchiveReport) -> str:
@@ -174,13 +174,13 @@ def _bars(rows: Sequence[tuple[str, float, str]]) -> str:
     most = max(length for _, length, _ in rows)
     lines = []
     for i, (name, length, told) in enumerate(rows):
-        y, width = i * 24, max(1.0, 280 * length / most)
+        y, width = i * 24, max(1.0, 150 * length / most)
         lines.append(
-            f'<text x="104" y="{y + 16}" text-anchor="end">{_text(name)}</text><rect x="112" y="{y + 4}" width="{width:.1f}" '
-            f'height="16" rx="2"/><text x="{118 + width:.1f}" y="{y + 16}">{_text(told)}</text>'
+            f'<text x="92" y="{y + 16}" text-anchor="end">{_text(name)}</text><rect x="98" y="{y + 4}" width="{width:.1f}" '
+            f'height="16" rx="2"/><text x="{104 + width:.1f}" y="{y + 16}">{_text(told)}</text>'
         )
     label = "; ".join(f"{name}: {told}" for name, _, told in rows)
-    return f'<svg viewBox="0 0 560 {len(rows) * 24}" role="img" aria-label="{_text(label)}">{"".join(lines)}</svg>'
+    return f'<svg viewBox="0 0 400 {len(rows) * 24}" role="img" aria-label="{_text(label)}">{"".join(lines)}</svg>'
 
 
 def _largest(values: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -9,6 +9,7 @@ import orjson
 
 from everyframe.pipeline.archive.finish import write_json
 from everyframe.pipeline.archive.journal import Entry, Journal
+from everyframe.pipeline.archive.report_html import write_report
 from everyframe.pipeline.archive.tables import write_sources
 from everyframe.pipeline.archive.types import AllocationRow, ArchiveReport, SourceReport, SourceRow
 from everyframe.pipeline.audits import AuditSums, estimate
@@ -69,6 +70,7 @@ def write(out: Path, report: ArchiveReport) -> None:
     """sources.parquet, report.json and report.html in the archive's folder. Raises SinkError."""
     write_sources(out, [source.row for source in report.sources])
     write_json(out / "report.json", report)
+    write_report(out / "report.html", report)
 
 
 def summary(report: ArchiveReport) -> list[str]:

@@ -1,8 +1,8 @@
 """Videos that lie elsewhere: http(s)://, s3:// and what else fsspec opens, read by range through a cache of blocks.
 
-FFmpeg has a http protocol of its own. It is not used: it asks for all bytes from an offset on and drops the connection at a
-seek, so that a server sends more than is read, and it can't read S3. One way for all gives one cache, one kind of retry
-and one set of sentences.
+FFmpeg has a http protocol of its own. It is not used: for a shard it makes a server send more than twice the bytes
+(benchmarks/remote.py), as it asks for all from an offset on and drops the connection at a seek, and it can't read S3. One way
+for all gives one cache, one kind of retry and one set of sentences. It costs a request for each block.
 """
 
 from __future__ import annotations
