@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from everyframe.operators.detectors.coco import NAMES
-from everyframe.pipeline.errors import EveryframeError, SinkError
+from everyframe.pipeline.errors import EveryframeError, RedisError, SinkError
 from everyframe.pipeline.live.types import (
     DROPPED,
     PUBLISHED,
@@ -27,7 +27,15 @@ from everyframe.pipeline.live.types import (
     LiveLabels,
 )
 from everyframe.pipeline.sinks.entries import to_fields
-from everyframe.pipeline.sinks.live_entries import HOUR_MS, RollingJsonl, event_fields, line_of, pack, unpack
+from everyframe.pipeline.sinks.live_entries import (
+    HOUR_MS,
+    RollingJsonl,
+    event_fields,
+    line_of,
+    pack,
+    status_values,
+    unpack,
+)
 from everyframe.pipeline.sinks.live_redis import LiveRedis
 from everyframe.pipeline.sinks.spool import Spool
 from everyframe.pipeline.sinks.spool_format import EVENT, LABELS, Entry
@@ -69,6 +77,7 @@ class LivePublisher:
         self._spooled = self._attempted
         self._wake = threading.Condition()
         self._status: CameraReport | Mapping[str, Any] | None = None
+        self._last_status: CameraReport | Mapping[str, Any] | None = None
         self._status_due = 0.0
         self._sent_trouble = self._disk_trouble = self._file_trouble = ""
         self._is_spooling = False
@@ -171,6 +180,7 @@ class LivePublisher:
                     synced = time.monotonic()
                 self._pause(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
+        self._send_farewell()
 
     def _is_over(self) -> bool:
         if self._deadline is None:
@@ -208,11 +218,10 @@ class LivePublisher:
         fields = [unpack(entry.payload) for entry in entries]
         if self._redis is not None:
             if (top := self._redis.top()) is not None:
-                self._spool.seen_id(top)
+                self._spool.new_ids(top, 0)
             known = self._attempted
             self._attempted = max(known, entries[-1].number)
-            reached = self._redis.add(entries, fields, known)
-            self._spool.seen_id(reached)
+            self._redis.add(entries, fields, known, self._spool.new_ids)
         answered = time.monotonic()
         sizes = self._write_files(hour, entries, fields)
         with self._wake:
@@ -256,6 +265,13 @@ class LivePublisher:
         if status is not None and self._redis is not None:
             self._status_due = time.monotonic() + _STATUS_S
             self._redis.put_status(status)
+            self._last_status = status
+
+    def _send_farewell(self) -> None:
+        """Says that the camera is stopped, where Redis answers."""
+        if self._redis is not None and self._last_status is not None and not self._sent_trouble:
+            with suppress(RedisError):
+                self._redis.put_status({**status_values(self._last_status), "state": "stopped", "message": ""})
 
 
 def _disk_sentence(folder: Path, error: OSError) -> str:

@@ -52,10 +52,14 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
+def status_values(report: CameraReport | Mapping[str, Any]) -> dict[str, Any]:
+    """A camera's status as plain JSON values."""
+    return camera_json(report) if isinstance(report, CameraReport) else dict(report)
+
+
 def status_fields(report: CameraReport | Mapping[str, Any]) -> dict[str, Any]:
     """A camera's status as a hash, with `at`, the unix time of now."""
-    values = camera_json(report) if isinstance(report, CameraReport) else dict(report)
-    fields = {name: value if name in _TEXT else orjson.dumps(value) for name, value in values.items()}
+    fields = {name: value if name in _TEXT else orjson.dumps(value) for name, value in status_values(report).items()}
     return {**fields, "at": f"{time.time():.3f}"}
 
 

@@ -19,8 +19,8 @@ from everyframe.pipeline.sinks.spool_format import EVENT, LABELS, Entry
 
 Id = tuple[int, int]
 T = TypeVar("T")
-_KEPT_S = 86_400
-"""How long the status of a camera outlives the camera."""
+_KEPT_S, _STOPPED_S = 86_400, 3600
+"""How long the status of a camera is kept: of one that is not heard any more, and of one that was stopped."""
 
 
 class LiveRedis:
@@ -56,26 +56,28 @@ class LiveRedis:
             raise
         return _id(info["last-generated-id"])
 
-    def add(self, entries: Sequence[Entry], fields: Sequence[Mapping[bytes, bytes]], tried: int) -> Id:
+    def add(
+        self, entries: Sequence[Entry], fields: Sequence[Mapping[bytes, bytes]], tried: int,
+        new_ids: Callable[[Id, int], list[Id]],
+    ) -> None:  # fmt: skip
         """Adds entries in order; those that are there already stay as they are. tried: number up to which entries may have been
-        sent before. Returns the greatest id that was given, 0-0 where all kept their own."""
+        sent before. new_ids: gives ids that no entry has, above one."""
         jobs = [(entry.kind, entry.id, dict(f)) for entry, f in zip(entries, fields, strict=True)]
         refused = self._do(lambda: self._xadd(jobs))
         if not refused:
-            return 0, 0
+            return
         there = self._do(lambda: self._there([jobs[i][:2] for i in refused]))
         lost = [i for i, (is_there, is_trimmed) in zip(refused, there, strict=True)
                 if not (is_there or (is_trimmed and entries[i].number <= tried))]  # fmt: skip
         if not lost:
-            return 0, 0
+            return
         # Another id is above ours, as after a lost folder and a clock stepped back: these never arrived.
-        ms, seq = self._do(self._tops)
-        again = [(jobs[i][0], (ms, seq + n), jobs[i][2]) for n, i in enumerate(lost, 1)]
+        ids = new_ids(self._do(self._tops), len(lost))
+        again = [(jobs[i][0], key, jobs[i][2]) for i, key in zip(lost, ids, strict=True)]
         if self._do(lambda: self._xadd(again)):
             raise RedisError(
                 f"somebody else writes to {self._keys[LABELS]}: give this camera another name, or stop the other writer"
             )
-        return again[-1][1]
 
     def _xadd(self, jobs: Sequence[tuple[int, Id, dict[bytes, bytes]]]) -> list[int]:
         """Which of them the server refused because their id is not above its top."""
@@ -118,7 +120,7 @@ class LiveRedis:
         def send() -> None:
             with self._client.pipeline(transaction=True) as pipe:
                 pipe.hset(self._status_key, mapping=cast(Any, fields))
-                pipe.expire(self._status_key, _KEPT_S)
+                pipe.expire(self._status_key, _STOPPED_S if fields.get("state") == "stopped" else _KEPT_S)
                 pipe.hset(CAMERAS, self._camera, cast(Any, summary))
                 pipe.execute()
 

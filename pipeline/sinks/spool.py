@@ -230,10 +230,12 @@ class Spool:
         with self._lock:
             return self._last_id
 
-    def seen_id(self, top: tuple[int, int]) -> None:
-        """An id that the server knows: later ones are to be above it."""
+    def new_ids(self, top: tuple[int, int], count: int) -> list[tuple[int, int]]:
+        """Ids above `top` and all others; later entries get ids above these."""
         with self._lock:
-            self._last_id = max(self._last_id, top)
+            ms, seq = max(self._last_id, top)
+            self._last_id = ms, seq + count
+            return [(ms, seq + 1 + i) for i in range(count)]
 
     def close(self) -> None:
         """Forces it to the disk; never raises."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,8 @@ def test_records_events_and_status_arrive(sender: Sender, server: Server) -> Non
     latency = sender.publisher.latency
     assert sum(latency.counts) == 300 and latency.total_ms > 0
     assert sender.publisher.trouble == ""
+    sender.publisher.close()
+    assert read_statuses(server.url)[0]["state"] == "stopped"
 
 
 def test_a_status_that_is_old_says_so(sender: Sender, server: Server) -> None:
@@ -350,6 +353,19 @@ def test_close_keeps_what_redis_does_not_take(tmp_path: Path, server: Server) ->
     again.balance()
     with server.client() as client:
         assert numbers(client) == list(range(510))
+
+
+def test_the_page_reads_what_is_published(sender: Sender, server: Server, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The example of docs/events.md, on a real stream."""
+    sender.publisher.put_event(replace(event(1, 4), camera="gate"))
+    sender.flushed()
+    with server.client() as client:
+        client.rename(EVENTS, "everyframe:gate:events")
+    page = (root / "docs" / "events.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.setenv("REDIS_URL", server.url)
+    exec(compile(code, "docs/events.md", "exec"), {})  # noqa: S102 - our own page
+    assert "update person 4" in capsys.readouterr().out
 
 
 def _lines(folder: Path, events: bool = False) -> list[dict[str, Any]]:
