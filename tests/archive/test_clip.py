@@ -27,9 +27,8 @@ from everyframe.pipeline.sources.clipping import cut
 CLIPS = {
     "no B frames": "pets_s2l1/pets_s2l1_ip.mp4",
     "B frames": "pets_s2l1/pets_s2l1_b3.mp4",
-    "native B frames": "idle/one_by_one_person.mp4",
     "an edit list that hides frames": "parking/parking.mp4",
-    "uneven times": "street/street.mp4",
+    "uneven times": "crossing/crossing.mp4",
     "one group": "walkway/walkway.mp4",
 }
 
