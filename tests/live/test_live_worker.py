@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feeding import Fed, LateLooker, arrivals
+from feeding import Counts, Fed, LateLooker, arrivals
 from media import make_clip
 
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors import load_detector
 from everyframe.operators.types import Origin
 from everyframe.pipeline.audits import estimate
-from everyframe.pipeline.live.types import Arrival
-from everyframe.pipeline.live.worker import live_policy
+from everyframe.pipeline.live.pending import MOST_FIELDS
+from everyframe.pipeline.live.pool import DetectorPool, LocalLooker
+from everyframe.pipeline.live.types import Arrival, Camera, LiveLabels
+from everyframe.pipeline.live.worker import LiveWorker, live_policy
 from everyframe.pipeline.metrics import pairs
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
@@ -171,6 +173,34 @@ def test_audits_measure_what_was_published(data_dir: Path, detector: Detector, d
     told = estimate(sums)
     assert told is not None
     assert told.low <= f1(records, dense, detector) <= told.high
+
+
+def test_answers_that_never_come_are_let_go(data_dir: Path, detector: Detector) -> None:
+    live = fed(detector, 10_000, replace(SETTINGS, policy="stride:1000"))
+    live.feed(arrivals(data_dir / "pets_s2l1/pets_s2l1_ip.mp4", MOST_FIELDS + 12))
+    assert live.counts.of["looks_dropped"] == 1
+    assert len(live.looker.asked) == 2
+    live.close()
+    assert live.counts.of["looks_dropped"] == 2
+
+
+def test_a_real_pool_beside_it(data_dir: Path, detector: Detector) -> None:
+    """Fed faster than the CNN can look: every frame has its record, every look is accounted for."""
+    pool = DetectorPool(lambda: detector, 64.0)
+    looker, counts, out = LocalLooker(pool), Counts(), list[LiveLabels]()
+    worker = LiveWorker(Camera("yard", "file", replace(SETTINGS, policy="dense")), looker, detector, counts, out.append)
+    for number, arrival in enumerate(arrivals(data_dir / "pets_s2l1/pets_s2l1_ip.mp4", 60)):
+        worker.take(replace(arrival, since=time.monotonic()))
+        while number == 40 and not counts.of.get("looks"):
+            worker.idle()
+            time.sleep(0.01)
+    worker.close()
+    pool.close(60.0)
+    assert [labels.labels.frame_index for labels in out] == list(range(60))
+    assert len(out[-1].labels.objects)
+    assert counts.of["looks"] >= 1
+    assert counts.of["looks"] + counts.of.get("looks_dropped", 0) <= 60
+    assert pool.looks >= counts.of["looks"]
 
 
 def late(path: Path, count: int, seconds: float) -> list[Arrival]:
