@@ -1,4 +1,4 @@
-"""Labels in Redis Streams: publishing, and reading back. The only file that imports redis.
+"""Labels in Redis Streams: publishing a run, and reading back. Watched cameras: `live.py`.
 
 Stream `everyframe:{source}:labels`, one entry a frame. Ids come from the source's own time, so that publishing a file
 again adds nothing: the server refuses an id that is not above its last one, and we are the only writer of a stream.
