@@ -87,7 +87,10 @@ class Soak:
 
     def _kill(self, name: str) -> None:
         for pid in children(self._running.process.pid):
-            if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            is_it = name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if is_it and (
+                b"/ledger" in Path(f"/proc/{pid}/maps").read_bytes() or "Detector" in name
+            ):  # no spare one
                 os.kill(pid, signal.SIGKILL)
                 return
 

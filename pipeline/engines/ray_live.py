@@ -95,6 +95,8 @@ class CameraActor:
     """One camera, in a process of its own."""
 
     def __init__(self) -> None:
+        import everyframe.pipeline.live.host  # noqa: F401 - so that a spare one opens its camera at once
+
         self._host: Any = None
         self._is_open = threading.Event()
 
@@ -151,6 +153,7 @@ class RayCrew:
         self._cluster = Cluster(os.cpu_count() or 1, address)
         self._cameras: dict[str, _Crewman] = {}
         self._detector: Any = None
+        self._spare: Any = None  # starting a process takes seconds: one stands by for a camera that dies
         self._cnn = CnnNews()
         self._facts: Any = None
         self._cnn_asked: Any = None
@@ -170,13 +173,18 @@ class RayCrew:
     def start(self, setup: Setup) -> None:
         name = setup.camera.name
         self._kill(name)
-        make = ray_module().remote(num_cpus=0, max_restarts=0, max_concurrency=4)(CameraActor)
-        actor = make.remote()
+        actor, self._spare = self._spare or self._made(), None
         self._cameras[name] = _Crewman(
             actor, actor.open.remote(replace(setup, facts=self._facts), self._detector)
         )
 
+    def _made(self) -> Any:
+        make = ray_module().remote(num_cpus=0, max_restarts=0, max_concurrency=4)
+        return make(CameraActor).remote()
+
     def news(self) -> dict[str, News]:
+        if self._spare is None and all(man.opened is None for man in self._cameras.values()):
+            self._spare = self._made()
         for man in self._cameras.values():
             if man.asked is None:
                 man.asked, man.since = (
@@ -271,7 +279,7 @@ class RayCrew:
     def close(self) -> None:
         for name in list(self._cameras):
             self._kill(name)
-        self._cluster.close([] if self._detector is None else [self._detector])
+        self._cluster.close([actor for actor in (self._detector, self._spare) if actor is not None])
 
     def process_ids(self) -> dict[str, int]:
         """Of cameras, and of the CNN under the empty name; for tests that kill one."""

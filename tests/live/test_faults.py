@@ -245,14 +245,16 @@ def test_processes_are_killed(clip: str, server: RedisServer, tmp_path: Path) ->
 
 
 def process_of(running: Watched, actor: str) -> int:
-    """Process id of an actor below a running one: Ray names its processes after them."""
+    """Process id of an actor below a running one: Ray names its processes after them. Of cameras, one that has its counters
+    open: another stands by."""
 
     def found() -> int:
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if f"ray::{actor}" in (folder / "cmdline").read_text() and _is_ours(
-                    int(folder.name), running.process.pid
-                ):
+                is_it = f"ray::{actor}" in (folder / "cmdline").read_text()
+                if is_it and actor == "CameraActor":
+                    is_it = "/ledger" in (folder / "maps").read_text()
+                if is_it and _is_ours(int(folder.name), running.process.pid):
                     return int(folder.name)
         return 0
 
