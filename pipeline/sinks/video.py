@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 
 from everyframe.operators.types import U8
-from everyframe.pipeline.errors import SinkError, mask_secrets
+from everyframe.pipeline.errors import SinkError, SourceError, mask_secrets
 from everyframe.pipeline.overlay import draw_labels
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.sinks.files import is_kept, part_path, take_final_name, write_error
+from everyframe.pipeline.sources.opening import as_input
 
 # One thread: with two, x264 now and then gives other bytes. Without B frames the mp4 needs no edit list.
 _X264 = {"preset": "veryfast", "crf": "22", "bf": "0", "threads": "1"}
@@ -140,9 +141,11 @@ def display_frames(path: str, start_pts: int | None = None) -> Iterator[Any]:
     Raises SinkError where the source cannot be read again.
     """
     try:
-        container = av.open(path)
+        container = av.open(as_input(path))
     except (av.error.FFmpegError, OSError) as e:
         raise SinkError(f"cannot read {mask_secrets(path)} again to draw its labels: {e.strerror}") from e
+    except SourceError as e:
+        raise SinkError(f"cannot read a source again to draw its labels: {e}") from e
     with container:
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"
@@ -159,7 +162,7 @@ def display_frames(path: str, start_pts: int | None = None) -> Iterator[Any]:
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
     try:
         yield from container.demux(stream)
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, SourceError):
         return  # a file that breaks off: its labels end here too
 
 

@@ -14,7 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from ranges import RangeServer, serving
 
-from everyframe.pipeline.errors import SourceBroken, SourceError, UsageError
+from everyframe.pipeline.errors import SinkError, SourceBroken, SourceError, UsageError
+from everyframe.pipeline.sinks.video import display_frames
 from everyframe.pipeline.sources import remote
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.remote import BLOCK, RemoteError, RemoteFile, expand, fingerprint, is_remote
@@ -220,6 +221,22 @@ def test_reading_and_seeking(server: RangeServer, long_video: Path) -> None:
     assert file.read(20) == data[BLOCK - 10 : BLOCK + 10] and file.tell() == BLOCK + 10
     buffer = bytearray(7)
     assert file.readinto(buffer) == 7 and bytes(buffer) == data[BLOCK + 10 : BLOCK + 17]
+
+
+def test_a_remote_file_that_was_cut_short_is_broken(long_video: Path, tmp_path: Path) -> None:
+    data = long_video.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    with serving(tmp_path) as server, pytest.raises(SourceBroken):
+        packets(f"{server.url}/cut.mp4")
+
+
+def test_pictures_of_a_remote_video(data_dir: Path) -> None:
+    """For annotated videos and explanations, which read a source again."""
+    with serving(data_dir / "moving") as server:
+        frames = list(display_frames(f"{server.url}/dashcam.mp4"))
+        assert len(frames) == 38
+        with pytest.raises(SinkError, match="again"):
+            next(display_frames(f"{server.url}/none.mp4"))
 
 
 def test_what_is_remote() -> None:
