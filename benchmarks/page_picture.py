@@ -81,7 +81,7 @@ def await_page(process: subprocess.Popen[bytes], url: str) -> None:
 def take(url: str, path: Path) -> None:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 960}, color_scheme="light")
         page.goto(url)
         page.wait_for_selector(f".tile:nth-child({len(NAMES) + 1})")
         page.wait_for_timeout(SHOWN_S * 1000)
