@@ -123,15 +123,14 @@ class EventMaker:
         good = (objects.track_id >= 0) & np.isfinite(objects.xyxy).all(1)
         ids, index = np.unique(objects.track_id[good].astype(np.int64), return_index=True)
         boxes = objects.xyxy[good].astype(np.float64)[index]
-        fresh = np.setdiff1d(ids, self._rows["id"], assume_unique=True)
-        if len(fresh):
-            added = self._blank(fresh)
+        is_known = self._known(ids)
+        if not is_known.all():
+            added = self._blank(ids[~is_known])
             joined = {name: np.concatenate([column, added[name]]) for name, column in self._rows.items()}
             order = np.argsort(joined["id"], kind="stable")
             self._rows = {name: column[order] for name, column in joined.items()}
             self._forget(ids)
-        rows = self._rows
-        kept = np.isin(ids, rows["id"])
+        rows, kept = self._rows, self._known(ids)
         ids, boxes, classes = ids[kept], boxes[kept], objects.class_id[good][index][kept]
         found = np.searchsorted(rows["id"], ids)
         at = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]], 1) * self._scale
@@ -141,6 +140,13 @@ class EventMaker:
         rows["at"][found], rows["box"][found], rows["class"][found] = at / self._limit, boxes, classes
         rows["last"][found] = self._time
         rows["count"][found] += 1
+        return found
+
+    def _known(self, ids: Rows) -> npt.NDArray[np.bool_]:
+        mine = self._rows["id"]
+        if not len(mine):
+            return np.zeros(len(ids), bool)
+        found: npt.NDArray[np.bool_] = mine[np.minimum(np.searchsorted(mine, ids), len(mine) - 1)] == ids
         return found
 
     def _forget(self, reported: Rows) -> None:
