@@ -21,11 +21,22 @@ class Reporter:
         self._conf = conf
         self._class_ids = class_ids
         self._public: dict[int, int] = {}
+        self._last = 0
 
     def __call__(self, objects: Objects) -> Objects:
         shown = self.select(objects)
-        ids = [self._public.setdefault(track, len(self._public) + 1) for track in shown.track_id.tolist()]
+        ids = [self._id(track) for track in shown.track_id.tolist()]
         return Objects(shown.xyxy, shown.score, shown.class_id, np.array(ids, np.int32), shown.origin)
+
+    def keep(self, tracks: I32) -> None:
+        """Forgets the numbers of all other tracks, which must have ended: for streams without an end."""
+        self._public = {track: self._public[track] for track in tracks.tolist() if track in self._public}
+
+    def _id(self, track: int) -> int:
+        if track not in self._public:
+            self._last += 1
+            self._public[track] = self._last
+        return self._public[track]
 
     def select(self, objects: Objects) -> Objects:
         """What is reported of these objects, under the identities that they have."""

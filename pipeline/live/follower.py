@@ -15,6 +15,8 @@ from everyframe.pipeline.tracks import Classes, TrackKeeper, TrackState, class_t
 from everyframe.policies.base import Observation
 
 NEVER = 1 << 30
+TIDY_FRAMES = 1000
+"""So often what is remembered of tracks that have ended is let go: a camera runs for months."""
 
 
 class Follower:
@@ -45,6 +47,12 @@ class Follower:
 
     def held(self, objects: Objects) -> Objects:
         return self._hold.apply(View(0, 0), objects)
+
+    def next(self) -> None:
+        """The frame has been labelled."""
+        self.index += 1
+        if self.index % TIDY_FRAMES == 0:
+            self.report.keep(self.objects.track_id)
 
     def is_new_size(self, motion: MotionField) -> bool:
         """Whether the picture has another size than the frames before."""

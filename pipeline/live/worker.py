@@ -239,6 +239,7 @@ class LiveWorker:
                 decision = self._weighed(self.policy.choose(observation), observation)
             decision, found = self._look(slot.frame, decision, observation, came, before)
             objects, origin = (tracks.objects, Origin.PROPAGATED) if found is None else (found, Origin.DETECTED)
+        self._only_to_audit.discard(slot.facts.index)
         age, name = tracks.index - tracks.seen_at, self.policy.name
         record = record_of(session.info, slot, tracks.index, origin, age, name, decision.reason)
         objects, cost = tracks.report(objects), self._meter.take()
@@ -253,7 +254,7 @@ class LiveWorker:
         self._times.append(labels.since)
         self._counts.add(RUNG + record.origin.label)
         self._count_decoded(session)
-        self._tracks.index += 1
+        self._tracks.next()
         if self._tracks.index == PRICED_AT and not self._camera.labels.prices.rungs:
             self._pilot = Pilot(self.policy, self._camera.labels.goal, self._prices())
         self._pilot.frame(self._tracks.index, self._decoded, self._looks, self._auditor.sums)
@@ -303,7 +304,6 @@ class LiveWorker:
         is_clean = not (came.is_suspect or frame.is_corrupt)
         decision, is_wanted = self._asker.decide(decision, tracks.index, self.fps, self._overload, is_clean)
         is_only, shown = packet in self._only_to_audit, None
-        self._only_to_audit.discard(packet)
         if not is_wanted:
             audits = is_clean and self._overload.audits and self._asker.pending.audit is None
             if not (audits and self._auditor.draws(packet)):

@@ -15,7 +15,7 @@ from media import make_clip
 
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors import load_detector
-from everyframe.operators.types import Origin
+from everyframe.operators.types import Objects, Origin
 from everyframe.pipeline.audits import estimate
 from everyframe.pipeline.live.pending import MOST_FIELDS
 from everyframe.pipeline.live.pool import DetectorPool, LocalLooker
@@ -23,6 +23,7 @@ from everyframe.pipeline.live.types import Arrival, Camera, LiveLabels
 from everyframe.pipeline.live.worker import LiveWorker, live_policy
 from everyframe.pipeline.metrics import pairs
 from everyframe.pipeline.records import FrameLabels
+from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.tracks import class_tables
@@ -201,6 +202,14 @@ def test_a_real_pool_beside_it(data_dir: Path, detector: Detector) -> None:
     assert counts.of["looks"] >= 1
     assert counts.of["looks"] + counts.of.get("looks_dropped", 0) <= 60
     assert pool.looks >= counts.of["looks"]
+
+
+def test_what_is_remembered_of_tracks_is_let_go() -> None:
+    report = Reporter(0.4, np.zeros(0, np.int32))
+    boxes = [[0, 0, 9, 9], [50, 0, 59, 9]]
+    assert report(Objects.of(boxes, [0.9, 0.9], [0, 0], [7, 3])).track_id.tolist() == [1, 2]
+    report.keep(np.array([3, 99], np.int32))
+    assert report(Objects.of(boxes, [0.9, 0.9], [0, 0], [3, 8])).track_id.tolist() == [2, 3]
 
 
 def late(path: Path, count: int, seconds: float) -> list[Arrival]:
