@@ -71,6 +71,7 @@ def write(out: Path, report: ArchiveReport) -> None:
     write_sources(out, [source.row for source in report.sources])
     write_json(out / "report.json", report)
     write_report(out / "report.html", report)
+    write_report(out / "report.html", report)
 
 
 def summary(report: ArchiveReport) -> list[str]:

@@ -14,8 +14,9 @@ from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD
 
 START_S = 300.0
 """How long a cluster may have no actor at all before that is an error."""
-FAST_DEATHS = 5
-"""Actors in a row that end before they have answered once."""
+FAST_DEATHS = 6
+"""Actors in a row that end before they have answered once. A cluster may put new ones onto a node that is gone for half a minute."""
+MOST_PAUSE_S = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class RayCrew:
         self._actors: list[Any] = []
         self._idle: list[Any] = []
         self._running: dict[Any, _Running] = {}
+        self._due: list[float] = []
         self._deaths = 0
         self._alive_at = time.monotonic()
         for _ in range(workers):
@@ -66,7 +68,12 @@ class RayCrew:
 
     def wait(self, timeout_s: float) -> list[ShardOutcome]:
         ray = ray_module()
+        now = time.monotonic()
+        for _ in [moment for moment in self._due if moment <= now]:
+            self._hire()
+        self._due = [moment for moment in self._due if moment > now]
         if not self._running:
+            time.sleep(min(timeout_s, max(min(self._due, default=now) - now, 0.0)))
             return []
         try:
             waiting = list(self._running)
@@ -113,10 +120,11 @@ class RayCrew:
 
     def _gone(self, running: _Running, error: Exception) -> ShardOutcome | None:
         self._actors.remove(running.actor)
-        self._deaths += running.task is None
-        if self._deaths > max(FAST_DEATHS, self._workers):
-            raise EngineError(f"Ray workers end as soon as they begin ({first_line(error)}): look into Ray's logs.") from error
-        self._hire()
         if running.task is None:
+            self._deaths += 1
+            if self._deaths > FAST_DEATHS and not (self._idle or self.busy):
+                raise EngineError(f"Ray workers end as soon as they begin ({first_line(error)}): look into Ray's logs.") from error
+            self._due.append(time.monotonic() + min(2.0 ** (self._deaths - 1), MOST_PAUSE_S))
             return None
+        self._hire()
         return ShardOutcome(running.task.key, "crashed", reason=f"its worker was lost ({first_line(error)[:120]})")
