@@ -21,7 +21,6 @@ FILES = {
     SHIPPED: "nanodet_g_coco.safetensors",
     "full": "nanodet_g_coco.safetensors",
     "fast": "nanodet_g_fast.safetensors",
-    "tiny": "nanodet_g_tiny.safetensors",
 }
 """Shipped models by name."""
 COMPRESSED = "everyframe-compressed"
@@ -40,7 +39,7 @@ def read(model: str) -> bytes:
     path = Path(model)
     if not path.exists():
         raise WeightsError(
-            f'No model "{model}": it is neither "{SHIPPED}" nor a file; give "{SHIPPED}", "fast", "tiny" or the path of '
+            f'No model "{model}": it is neither "{SHIPPED}" nor a file; give "{SHIPPED}", "fast" or the path of '
             "NanoDet-g weights in safetensors format."
         )
     return _read(path)
@@ -119,8 +118,8 @@ def pack(net: NanoDet, about: Mapping[str, str]) -> bytes:
             state[name.replace("heads.", "head.") + _SCALE] = scale.float()
     if net.quantized is not None:
         state |= {_RANGE + node: torch.tensor(ends, dtype=torch.float32) for node, ends in net.quantized.ranges.items()}
-    kind = {} if net.quantized is None else {QUANTIZED: "int8"}
-    return save(state, {**about, **kind, COMPRESSED: _VERSION})
+    said = {**about, COMPRESSED: _VERSION} if net.quantized is None else {**about, QUANTIZED: "int8", COMPRESSED: _VERSION}
+    return save(state, said)
 
 
 def _unpacked(

@@ -13,7 +13,7 @@ from everyframe.pipeline.errors import DetectorError
 from everyframe.pipeline.models import kind_of
 from everyframe.pipeline.settings import ModelSettings
 
-SHIPPED = ("full", "fast", "tiny")
+SHIPPED = ("full", "fast")
 WIDTH, HEIGHT = 640, 360
 
 
