@@ -42,13 +42,13 @@ class Seen:
 
 def main() -> None:
     made = common.parser(__doc__ or "")
-    made.add_argument("--model", action="append", help="may be repeated; default: fast and tiny")
+    made.add_argument("--model", action="append", help="may be repeated; default: fast")
     made.add_argument("--every", type=int, default=EVERY, help="take every n-th frame")
     common.add_clips(made, "two with truth, and the validation cameras")
     options = made.parse_args()
     common.need_data()
     common.one_thread()
-    names = options.model or ["fast", "tiny"]
+    names = options.model or ["fast"]
     models = {"full, f32": fastest(ModelSettings(precision="f32")), "full, best": fastest(ModelSettings())}
     models |= {name: fastest(ModelSettings(name)) for name in names}
     f1: dict[str, list[list[str]]] = {name: [] for name in models}
