@@ -25,7 +25,7 @@ EASE = 0.5
 """Of the limits: below this share of them it is calm."""
 EASE_OVER = 0.95
 CALM_S, MOST_CALM_S = 2.0, 60.0
-SOON_S = 20.0
+SOON_S = 60.0
 """A level taken again within so long, and as long as the calm was, was left too early."""
 GAPS_S = (0.0, 0.5, 1.0, 2.0, 2.0)
 """Least time between two looks at each level."""
