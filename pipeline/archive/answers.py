@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
@@ -106,7 +107,10 @@ def _parquet(result: Any, part: Path) -> int:
     import pyarrow.parquet as pq
 
     try:
-        reader = result.to_arrow_reader(BATCH_ROWS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it costs a copy of the rows: so be it
+            read = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch  # the older name
+            reader = read(BATCH_ROWS)
         count = 0
         with pq.ParquetWriter(str(part), reader.schema, compression="zstd") as writer:
             for batch in reader:
