@@ -55,7 +55,9 @@ class SourcePlan:
 
     @property
     def frames(self) -> int:
-        return sum(shard.frames_estimate for shard in self.shards)
+        """That will be labelled."""
+        total = sum(shard.frames_estimate for shard in self.shards)
+        return total if self.settings.limit is None else min(total, self.settings.limit)
 
 
 @dataclass(frozen=True, slots=True)

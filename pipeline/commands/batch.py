@@ -151,7 +151,9 @@ def _in_words(found: object) -> str:
 
     assert isinstance(found, DryRun)
     broken = f", {found.failed} that cannot be read" if found.failed else ""
+    name, unit = ("CPU hours", 3600.0) if found.cpu_s >= 360 else ("CPU seconds", 1.0)
+    cpu, low, high = (value / unit for value in (found.cpu_s, found.low, found.high))
     return (
-        f"{found.sources} sources{broken}, {found.media_s / 3600:.2f} hours of media: {found.cpu_s / 3600:.3f} CPU hours "
-        f"({found.low / 3600:.3f} to {found.high / 3600:.3f}, from {found.samples} samples)"
+        f"{found.sources} sources{broken}, {found.media_s / 3600:.2f} hours of media: {cpu:.2f} {name} "
+        f"({low:.2f} to {high:.2f}, from {found.samples} samples)"
     )
