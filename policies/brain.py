@@ -78,7 +78,7 @@ class BrainError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What prices come to, in the mean over the cameras of training. price (n,) rising; f1, cost (n,): pooled F1, and dense
+    """What prices come to, in the median over the cameras that weights were chosen by. price (n,) rising; f1, cost (n,): pooled F1, and dense
     frames for each frame on the machine that recorded."""
 
     price: tuple[float, ...] = ()
@@ -86,11 +86,11 @@ class Curve:
     cost: tuple[float, ...] = ()
 
     def price_for(self, f1: float) -> float:
-        """The price at which cameras reach an F1 in the mean, between points by the logarithm."""
+        """The price at which the median camera reaches an F1, between points by the logarithm."""
         return self._price_at(f1, np.array(self.f1))
 
     def price_for_cost(self, cost: float) -> float:
-        """The price that comes to so many dense frames for each frame, in the mean."""
+        """The price that comes to so many dense frames for each frame, in the median."""
         return self._price_at(math.log(max(cost, 1e-9)), np.log(np.maximum(np.array(self.cost), 1e-9)))
 
     def _price_at(self, wanted: float, reached: NDArray[np.float64]) -> float:

@@ -17,17 +17,17 @@ from everyframe.pipeline.traces.replay import Machine, replay
 from everyframe.policies.brain import Brain, Curve, save
 from everyframe.policies.simulation.optimum import Point
 
-PRICES = tuple(np.geomspace(0.03, 30, 8).tolist())
+PRICES = tuple(np.geomspace(0.05, 30, 6).tolist())
 LEAST_FRAMES = 120
 """Shorter clips say nothing of a price."""
-MOST_FRAMES = 300
-"""Of each clip: enough for a mean over cameras."""
+MOST_FRAMES = 200
+"""Of each clip."""
 
 
 def with_curve(
     brain: Brain, traces: Sequence[str], mode: Mode, classes: Sequence[str], folder: Path, prices: Sequence[float] = PRICES
 ) -> Brain:
-    """The brain with the mean over traces of 120 frames and more with objects in them; over all where there are none.
+    """The brain with the median over traces of 120 frames and more with objects in them; over all where there are none.
     folder: for weights that are taken away again. Raises SourceError, UsageError."""
     with TemporaryDirectory(dir=folder) as own:  # files are read once by their name
         file = Path(own) / "weights.safetensors"
@@ -37,8 +37,8 @@ def with_curve(
     long = [points for frames, points in played if frames >= LEAST_FRAMES] or [points for _, points in played]
     if not long:
         raise UsageError("A curve of prices needs at least one trace.")
-    f1 = np.mean([[p.f1 for p in points] for points in long], 0)
-    cost = np.mean([[p.cost for p in points] for points in long], 0)
+    f1 = np.median([[p.f1 for p in points] for points in long], 0)
+    cost = np.median([[p.cost for p in points] for points in long], 0)
     return replace(brain, curve=Curve(tuple(prices), tuple(f1.tolist()), tuple(cost.tolist())))
 
 

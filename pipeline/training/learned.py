@@ -80,7 +80,7 @@ def train_learned(plan: Plan, out: str, log_dir: str | None, resume: bool, told:
                 best, brains[mode] = score, brain
     for mode in plan.modes:
         tell(f"{mode}: what prices come to")
-        brains[mode] = with_curve(brains[mode], (*plan.traces, *plan.validation), mode, plan.classes, folder)
+        brains[mode] = with_curve(brains[mode], plan.validation or plan.traces[4::5], mode, plan.classes, folder)
     try:
         save(brains, out, about)
     except OSError as e:

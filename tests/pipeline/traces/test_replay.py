@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tracing import MODEL, Recorded
 
+from everyframe.operators.base import Prices
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.pipeline import metrics
 from everyframe.pipeline.cli import call
@@ -16,10 +17,11 @@ from everyframe.pipeline.engines.base import Chunk
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.evaluation import ReplayDetector
-from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.settings import Goal, LabelSettings
 from everyframe.pipeline.traces import format as tf
-from everyframe.pipeline.traces.playback import prices_of
+from everyframe.pipeline.traces.playback import player, prices_of
 from everyframe.pipeline.traces.replay import Machine, machine_from, replay
+from everyframe.policies.learned import BACK, Learned
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +110,24 @@ def test_record_command(busy: Recorded, tmp_path: Path, capsys: pytest.CaptureFi
     assert call(["record", str(tmp_path / "none.mp4"), *options]) == 1
     assert "none.mp4" in capsys.readouterr().err
     assert call(["record"]) == 2
+
+
+def test_a_policy_that_is_steered_is_told_the_costs_of_the_machine(busy: Recorded) -> None:
+    cheap = LabelSettings(mode="lookahead", goal=Goal(speedup=20.0))
+    dear = LabelSettings(mode="lookahead", goal=Goal(speedup=1.5))
+    ours = [replay(busy.trace, ["learned"], settings)[0] for settings in (cheap, dear)]
+    assert ours[0].cnn_fraction < ours[1].cnn_fraction
+    assert replay(busy.trace, ["learned:0.001"], LabelSettings(mode="causal"))[0].cnn_fraction < ours[1].cnn_fraction
+
+
+def test_how_far_a_run_looks_back_follows_the_price(busy: Recorded) -> None:
+    prices = Prices({"detect": 20.0, "decode": 1.0, "plain": 1.0, "frame": 0.1}, {})
+    settings = LabelSettings(policy="learned", mode="lookahead", prices=prices, goal=Goal(speedup=1.5))
+    worker = player(busy.trace, settings).worker
+    policy = worker.policy
+    assert isinstance(policy, Learned)
+    before = policy.traits.look_back
+    for _ in worker.chunks():
+        pass
+    assert worker._interval.price == policy.traits.look_back == pytest.approx(BACK / policy.price)
+    assert policy.traits.look_back != before
