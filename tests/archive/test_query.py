@@ -152,7 +152,7 @@ def test_the_command_writes_every_form(folder: Path, tmp_path: Path, form: str) 
     sql = "SELECT label, count(*) AS n, min(time) AS t FROM objects GROUP BY label ORDER BY label"
     assert call(["query", str(folder), sql, "--format", form, "--out", str(out)]) == 0
     if form == "csv":
-        rows = [(row["label"], int(row["n"])) for row in csv.DictReader(out.open())]
+        rows = [(row["label"], int(row["n"])) for row in csv.DictReader(out.read_text().splitlines())]
     elif form == "json":
         rows = [(row["label"], row["n"]) for row in map(orjson.loads, out.read_text().splitlines())]
     elif form == "parquet":
