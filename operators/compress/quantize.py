@@ -63,9 +63,10 @@ def _calibrated(net: NanoDet, inputs: Sequence[F32]) -> Any:
     try:
         import nncf
 
-        from everyframe.operators.detectors.graph import to_openvino
+        from everyframe.operators.detectors.graph import core, to_openvino
     except ImportError as error:
         raise OperatorError('Quantizing needs NNCF and OpenVINO: run pip install "everyframe[compress]".') from error
+    core()  # before NNCF makes one of its own, which then ends before it
     logging.getLogger("nncf").setLevel(logging.ERROR)
     plain = copy.deepcopy(net)
     plain.quantized = None

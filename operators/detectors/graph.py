@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -37,6 +38,16 @@ def _import_openvino() -> ModuleType:
 
 openvino = _import_openvino()
 ops: ModuleType = openvino.opset13
+
+
+@lru_cache(maxsize=1)
+def core() -> Any:
+    """The process's one OpenVINO core, which lives as long as the process.
+
+    Each core sets a stack for signal handlers and puts back at its end what was there before it; of several that end in
+    another order, the last leaves one that is gone, and the next Ctrl-C is a segmentation fault.
+    """
+    return openvino.Core()
 
 
 def to_openvino(module: nn.Module, shapes: Sequence[Sequence[int]], quantized: Quantized | None = None) -> Any:

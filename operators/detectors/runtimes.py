@@ -164,13 +164,13 @@ class OpenVinoRuntime:
 
     def __init__(self, net: NanoDet, precision: str, threads: int) -> None:
         try:
-            from everyframe.operators.detectors.graph import openvino, to_openvino
+            from everyframe.operators.detectors.graph import core, to_openvino
         except ImportError as error:
             raise OperatorError(
                 'OpenVINO is not installed: run pip install "everyframe[openvino]" or use the torch runtime.'
             ) from error
         self.precision = precision
-        self._core = openvino.Core()
+        self._core = core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise OperatorError("This CPU has no bf16 arithmetic for OpenVINO: use precision f32.")
         self._config = {

@@ -198,14 +198,14 @@ def read(path: str) -> bytes:
 
 def _open(path: str) -> tuple[Any, Any]:
     try:
-        from everyframe.operators.detectors.graph import openvino
+        from everyframe.operators.detectors.graph import core
     except ImportError as error:
         raise OperatorError(
             f'{path} needs OpenVINO, which is not installed: run pip install "everyframe[openvino]".'
         ) from error
-    core = openvino.Core()
+    made = core()
     try:
-        return core, core.read_model(path)
+        return made, made.read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].rstrip(".")
         raise WeightsError(f"{path} is no ONNX model that can be read ({reason}): export it again.") from error
