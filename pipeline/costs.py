@@ -47,7 +47,9 @@ def candidates(settings: ModelSettings) -> list[tuple[Runtime, Precision]]:
         names = ["torch", "openvino"] if "openvino" in available(settings.device) else ["torch"]
         names = ["openvino"] if kind_of(settings.model) == "onnx" else names
     precisions: list[Precision] = [settings.precision]
-    if settings.precision == "auto" and is_quantized(settings.model):
+    with translated():
+        rounds = settings.precision == "auto" and is_quantized(settings.model)
+    if rounds:
         return [(name, "int8" if name == "openvino" else "f32") for name in names]
     if settings.precision == "auto":  # CPU time, the measure here, says nothing of a GPU
         precisions = ["f32", "bf16"] if on_cpu and has_native_bf16() else ["f32"]

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 STANDARD = sys.stdlib_module_names
 ALLOWED = {
-    "operators": {"torch", "numpy", "cv2", "scipy", "numba", "llvmlite", "openvino", "safetensors", "everyframe"},
+    "operators": {"torch", "numpy", "cv2", "scipy", "numba", "llvmlite", "openvino", "safetensors", "nncf",
+                  "torch_pruning", "tensorly", "everyframe"},
     "policies": {"torch", "numpy", "scipy", "numba", "gymnasium", "safetensors", "everyframe"},
 }
 

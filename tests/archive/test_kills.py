@@ -18,6 +18,7 @@ from everyframe.pipeline.archive.verify import verify
 from everyframe.pipeline.engines.ray_batch import RayCrew
 
 MOST_S = 120.0
+ALONE = "EVERYFRAME_TEST_ALONE"
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +92,18 @@ class LosesNode(RayCrew):
         return outcomes
 
 
+def test_a_node_that_is_killed() -> None:
+    """In a process of its own: a Ray that was started without a token keeps one with a token from starting there."""
+    inner = f"{__file__}::test_a_node_that_is_killed_in_this_process"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", inner]
+    done = subprocess.run(command, check=False, env={**os.environ, ALONE: "1"}, capture_output=True, text=True, timeout=400, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.skipif(ALONE not in os.environ, reason="run by the test before it, in a process of its own")
 @pytest.mark.filterwarnings("ignore")
-def test_a_node_that_is_killed(
+def test_a_node_that_is_killed_in_this_process(
     recordings: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
