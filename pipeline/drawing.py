@@ -14,7 +14,7 @@ from everyframe.pipeline.labels import read_labels
 from everyframe.pipeline.overlay import INK, PAPER, STYLES, Colour, draw_box, draw_labels, put_text, text_size
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.schema import ORIGINS, Record, from_record
-from everyframe.pipeline.sinks.files import part_path, take_final_name, write_error
+from everyframe.pipeline.sinks.files import write_whole
 from everyframe.pipeline.sinks.video import pictures_at
 
 _CELL = 560  # width of a picture, pixels
@@ -139,11 +139,4 @@ def _legend(sheet: U8, facts: _Facts) -> None:
 def _save(picture: U8, path: Path) -> None:
     done, data = cv2.imencode(".png", picture)
     assert done, "a picture of uint8 can always be encoded"
-    part = part_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data.tobytes())
-        take_final_name(part, path)
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        raise write_error(path, e) from e
+    write_whole(path, data.tobytes())

@@ -6,7 +6,6 @@ import csv
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from everyframe.pipeline.archive.query import BATCH_ROWS, Output, QueryError, names_of, rows_of
 from everyframe.pipeline.errors import UsageError
-from everyframe.pipeline.sinks.files import part_path, take_final_name, write_error
+from everyframe.pipeline.sinks.files import whole
 
 SHOWN = 1000
 """Rows of a table for people; the other forms have all."""
@@ -30,21 +29,11 @@ def write_answer(result: Any, output: Output, out: str | None) -> int:
             raise UsageError("--format parquet: name a file with --out.")
         return _stream(result, output, sys.stdout)
     path = Path(out)
-    part = part_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
         if output == "parquet":
-            rows = _parquet(result, part)
-        else:
-            with open(part, "w", encoding="utf-8", newline="") as file:
-                rows = _stream(result, output, file)
-        take_final_name(part, path)
-    except OSError as e:
-        raise write_error(path, e) from e
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-    return rows
+            return _parquet(result, part)
+        with open(part, "w", encoding="utf-8", newline="") as file:
+            return _stream(result, output, file)
 
 
 def _stream(result: Any, output: Output, file: Any) -> int:

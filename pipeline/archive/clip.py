@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from everyframe.pipeline.archive.query import Archive, QueryError, rows_of
 from everyframe.pipeline.archive.tables import file_name
 from everyframe.pipeline.errors import EveryframeError, UsageError, mask_secrets
-from everyframe.pipeline.sinks.files import part_path, take_final_name, write_error
+from everyframe.pipeline.sinks.files import whole
 from everyframe.pipeline.sources.clipping import cut
 from everyframe.pipeline.sources.remote import is_remote
 
@@ -129,19 +128,10 @@ def clip_name(moment: Moment) -> str:
 def write_manifest(cuts: Iterable[Cut], out: Path) -> Path:
     """`clips.csv`: what was cut, and what could not be. Raises SinkError."""
     path = out / MANIFEST
-    part = part_path(path)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_HEADS)
-            writer.writerows(_row(c) for c in cuts)
-        take_final_name(part, path)
-    except OSError as e:
-        raise write_error(path, e) from e
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    with whole(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_HEADS)
+        writer.writerows(_row(c) for c in cuts)
     return path
 
 

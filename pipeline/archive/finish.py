@@ -21,7 +21,7 @@ from everyframe.pipeline.errors import SourceError, mask_secrets
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.schema import ORIGINS
 from everyframe.pipeline.sinks.base import Sink
-from everyframe.pipeline.sinks.files import PART, part_path, take_final_name, write_error
+from everyframe.pipeline.sinks.files import PART, write_whole
 from everyframe.pipeline.sinks.registry import FORMATS, RedisTarget, make_sinks
 from everyframe.pipeline.stitch import Stitcher
 
@@ -144,18 +144,6 @@ class _Counted:
         span = self._last - self._first
         each = 1 / rate if rate > 0 else 0.0
         return round(span + each if span >= 0 and self.frames else self.frames * each, 6)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """A file that is there whole or not at all, and on the disk. Raises SinkError."""
-    part = part_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        take_final_name(part, path)
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        raise write_error(path, e) from e
 
 
 def read_checked(path: Path, key: ShardKey, sha256: str | None) -> bytes:

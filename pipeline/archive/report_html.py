@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from html import escape
 from pathlib import Path
 
 from everyframe.pipeline.archive.types import ArchiveReport, SourceReport
 from everyframe.pipeline.errors import mask_secrets
-from everyframe.pipeline.sinks.files import part_path, take_final_name, write_error
+from everyframe.pipeline.sinks.files import write_whole
 
 SHOWN = 50
 """Rows of a table of sources; report.json and sources.parquet have all."""
@@ -64,16 +63,7 @@ def render(report: ArchiveReport) -> str:
 
 def write_report(path: Path, report: ArchiveReport) -> None:
     """Writes the page; it has its name once it is whole. Raises SinkError."""
-    part = part_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(render(report), encoding="utf-8", errors="replace")
-        take_final_name(part, path)
-    except OSError as e:
-        raise write_error(path, e) from e
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    write_whole(path, render(report).encode("utf-8", "replace"))
 
 
 def _figures(report: ArchiveReport) -> str:

@@ -13,9 +13,10 @@ from everyframe.pipeline.compression.judge import Verdict, judge
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import Recipe, about, compress, key_of
 from everyframe.pipeline.costs import translated
-from everyframe.pipeline.errors import SinkError, UsageError
+from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.models import kind_of
 from everyframe.pipeline.settings import ModelSettings
+from everyframe.pipeline.sinks.files import write_whole
 
 LEARNED_FROM, JUDGED_BY = 260, 60
 """Pictures of each video, at most."""
@@ -51,9 +52,9 @@ def make(order: Order, tell: Tell) -> Verdict:
     with translated():
         net = compress(teacher, order.recipe, pictures, order.imgsz, course, _teller(tell, order.recipe.steps))
         said = about(order.recipe, order.model, order.videos)
-        write(out, weights.pack(net, said))
+        write_whole(out, weights.pack(net, said))
         verdict = judge(str(out), order.model, held, ModelSettings(imgsz=order.imgsz))
-        write(out, weights.pack(net, {**said, **facts(verdict)}))
+        write_whole(out, weights.pack(net, {**said, **facts(verdict)}))
     checkpoint.unlink(missing_ok=True)
     return replace(verdict, bytes=out.stat().st_size)
 
@@ -62,17 +63,6 @@ def facts(verdict: Verdict) -> dict[str, str]:
     """What a model file says of its own worth."""
     return {"f1_against_teacher": f"{verdict.f1:.3f}", "judged_on": f"{verdict.frames} pictures, {verdict.objects} objects",
             "speedup_where_made": f"{verdict.speedup:.2f}"}  # fmt: skip
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all. Raises SinkError."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        raise SinkError(f"{path} cannot be written ({(e.strerror or 'write error').lower()}): check space and permissions") from e
 
 
 def _check(order: Order, out: Path) -> None:

@@ -20,12 +20,13 @@ from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import U8
 from everyframe.pipeline.compression.judge import Verdict, judge
-from everyframe.pipeline.compression.make import Tell, facts, write
+from everyframe.pipeline.compression.make import Tell, facts
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import inputs_of
 from everyframe.pipeline.costs import translated
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.settings import ModelSettings
+from everyframe.pipeline.sinks.files import write_whole
 
 SHARES = (0.25, 0.375, 0.5, 0.6, 0.7)
 """Of channels to leave out, tried until the speed is reached."""
@@ -79,7 +80,7 @@ def specialize(wish: Wish, tell: Tell) -> Outcome:
     data = out.read_bytes()
     net = weights.load_nanodet(data, str(out))
     said = {**weights.metadata(data), **facts(later)}
-    write(out, weights.pack(net, {key: said[key] for key in said if key not in (weights.COMPRESSED, weights.QUANTIZED)}))
+    write_whole(out, weights.pack(net, {key: said[key] for key in said if key not in (weights.COMPRESSED, weights.QUANTIZED)}))
     return outcome
 
 
@@ -90,7 +91,7 @@ def share_for(teacher: NanoDet, wish: Wish, learn: Sequence[Sequence[U8]], tell:
     fewest = [[video[0]] for video in learn if len(video)][:1]
     found = 0.0
     for share in SHARES:
-        write(out, weights.pack(quantize(prune(teacher, share), inputs), {}))
+        write_whole(out, weights.pack(quantize(prune(teacher, share), inputs), {}))
         found = judge(str(out), wish.teacher, fewest, _settings(wish)).speedup
         tell(f"without {share:.0%} of its channels a look is {found:.1f} x faster here")
         if found >= wish.speedup:
@@ -115,7 +116,7 @@ def _learn(
         course = Course(wish.steps, wish.seed, scales, ids, out.with_suffix(".ckpt"), until=done)
         net = distil(net, teacher, learn, course)
         data = weights.pack(quantize(net, inputs), _about(wish, share, done))
-        write(out, data)
+        write_whole(out, data)
         verdict = judge(str(out), wish.teacher, stop, _settings(wish), wish.classes)
         rounds.append(verdict.f1)
         tell(f"step {done} of at most {wish.steps}: F1 {verdict.f1:.3f}")
@@ -127,7 +128,7 @@ def _learn(
             break
     if best is None:
         raise OperatorError(f"--steps: give at least {ROUND}")
-    write(out, kept)
+    write_whole(out, kept)
     out.with_suffix(".ckpt").unlink(missing_ok=True)
     return Outcome(share, len(rounds) * ROUND, tuple(rounds), best, best)
 

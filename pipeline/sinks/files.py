@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,6 +56,27 @@ def take_final_name(part: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives the temporary name of a file, which is `path` after the block; an error in it leaves no trace. Raises SinkError."""
+    part = part_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        take_final_name(part, path)
+    except OSError as e:
+        raise write_error(path, e) from e
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file that is there whole or not at all, and on the disk. Raises SinkError."""
+    with whole(path) as part:
+        part.write_bytes(data)
 
 
 class FileSink:
