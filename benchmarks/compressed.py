@@ -18,7 +18,8 @@ from common import CLIPS, TRAFFIC, VALIDATION, number
 
 from everyframe.operators.detectors import coco
 from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.compression.judge import CONF, fastest, timed
+from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, timed
+from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.metrics import agree, group_table
 from everyframe.pipeline.settings import ModelSettings
@@ -49,8 +50,8 @@ def main() -> None:
     common.need_data()
     common.one_thread()
     names = options.model or ["fast"]
-    models = {"full, f32": fastest(ModelSettings(precision="f32")), "full, best": fastest(ModelSettings())}
-    models |= {name: fastest(ModelSettings(name)) for name in names}
+    models = {"full, f32": open_detector(ModelSettings(precision="f32"), WIDTH, HEIGHT), "full, best": open_detector(ModelSettings(), WIDTH, HEIGHT)}
+    models |= {name: open_detector(ModelSettings(name), WIDTH, HEIGHT) for name in names}
     f1: dict[str, list[list[str]]] = {name: [] for name in models}
     costs: list[list[float]] = []
     for clip in options.clip or (*WITH_TRUTH, *VALIDATION):

@@ -37,6 +37,7 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
     graph = _calibrated(net, inputs)
     made = copy.deepcopy(net)
     convs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    biases: dict[str, torch.Tensor] = {}  # as NNCF corrected them
     ranges: dict[str, tuple[float, float]] = {}
     for op in graph.get_ordered_ops():
         if op.get_type_name() == "FakeQuantize":
@@ -44,6 +45,9 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
             ranges[_name(source)] = (_number(op.input_value(1)), _number(op.input_value(2)))
         elif op.get_type_name() == "Convolution":
             convs[_name(op)] = _filters(op.input_value(1).get_node())
+        elif op.get_friendly_name().endswith("/bias"):
+            data = np.asarray(op.input_value(1).get_node().get_data(), np.float32)
+            biases[_name(op)] = torch.from_numpy(data.reshape(-1).copy())
     scales = {}
     for name, conv in made.named_modules():
         key = "net_" + name.replace(".", "_")
@@ -52,7 +56,7 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
         assert isinstance(conv, torch.nn.Conv2d) and conv.bias is not None
         levels, scale = convs[key]
         conv.weight.data = levels * scale.view(-1, 1, 1, 1)
-        conv.bias.data = _bias(graph, key, conv.bias.data)
+        conv.bias.data = biases.get(key, conv.bias.data)
         scales[name] = scale
     made.quantized = Quantized(scales, ranges)
     return made
@@ -91,12 +95,3 @@ def _filters(node: Any) -> tuple[torch.Tensor, torch.Tensor]:
     scale = node.input_value(1).get_node().get_data()
     levels = node.input_value(0).get_node().input_value(0).get_node().get_data()
     return torch.from_numpy(levels.astype(np.float32)), torch.from_numpy(scale.astype(np.float32).reshape(-1))
-
-
-def _bias(graph: Any, key: str, before: torch.Tensor) -> torch.Tensor:
-    """The bias after NNCF's correction."""
-    for op in graph.get_ordered_ops():
-        if op.get_type_name() == "Add" and op.get_friendly_name() == key + "/bias":
-            data = np.asarray(op.input_value(1).get_node().get_data(), np.float32).reshape(-1)
-            return torch.from_numpy(data.copy())
-    return before

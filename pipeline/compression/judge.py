@@ -11,13 +11,14 @@ from time import process_time
 import numpy as np
 
 from everyframe.operators.types import I32, U8, Objects
-from everyframe.pipeline.costs import candidates, load
-from everyframe.pipeline.errors import DetectorError
+from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.metrics import agree, group_table
 from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.settings import ModelSettings
 
 CONF = 0.45
+WIDTH, HEIGHT = 640, 360
+"""Of the picture by which the fastest runtime is chosen."""
 TIMED = 8
 ROUNDS = 5
 
@@ -47,8 +48,8 @@ def judge(
 ) -> Verdict:
     """Both models in their fastest runtimes on the same pictures, timed in turns. settings: of both, the model aside; the
     uncompressed one stays in f32. Raises DetectorError."""
-    small = fastest(replace(settings, model=model))
-    whole = fastest(replace(settings, model=full, precision="f32"))
+    small = open_detector(replace(settings, model=model), WIDTH, HEIGHT)
+    whole = open_detector(replace(settings, model=full, precision="f32"), WIDTH, HEIGHT)
     ids = np.array([small.names.index(name) for name in classes], np.int32)
     every = [picture for video in pictures for picture in video]
     found = [_kept(small.detect(p), ids) for p in every]
@@ -58,20 +59,6 @@ def judge(
     ms, full_ms = timed([small, whole], every[:: max(1, len(every) // TIMED)][:TIMED])
     size = Path(model).stat().st_size if Path(model).is_file() else 0
     return Verdict(model, small.runtime, small.precision, f1, len(every), objects, ms, full_ms, size)
-
-
-def fastest(settings: ModelSettings) -> LoadedDetector:
-    """The model in the runtime and precision that is fastest here, of those that its settings allow."""
-    options = []
-    for runtime, precision in candidates(settings):
-        try:
-            options.append(load(replace(settings, runtime=runtime, precision=precision)))
-        except DetectorError:
-            if len(candidates(settings)) == 1:
-                raise
-    grey = [np.full((360, 640, 3), 128, np.uint8)]
-    times = timed(options, grey)
-    return options[int(np.argmin(times))]
 
 
 def timed(detectors: Sequence[LoadedDetector], pictures: Sequence[U8]) -> list[float]:
