@@ -64,6 +64,7 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
 
 def _calibrated(net: NanoDet, inputs: Sequence[F32]) -> Any:
     """NNCF's graph of the net, its weights in int8."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # NNCF has it look for CUDA
     try:
         import nncf
 

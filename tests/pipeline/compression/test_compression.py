@@ -61,6 +61,12 @@ def test_what_compress_made_is_run_and_listed(small: str, clip: str, tmp_path: P
     assert rows["full"]["cpu_ms"] > 0
 
 
+def test_a_model_that_is_not_there_is_listed_with_its_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["models", "gone.safetensors", "--json"]) == 1
+    rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
+    assert "neither" in rows["gone.safetensors"]["fault"] and rows["full"]["fault"] == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
