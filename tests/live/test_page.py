@@ -194,7 +194,7 @@ def test_a_tile_grows_by_keyboard_and_moves(seen: Seen, server: Server, board: C
     wait_for_change(page, picture)
     page.keyboard.press("Escape")
     expect(page.locator("#large")).to_be_hidden()
-    assert page.locator("#large-picture").get_attribute("src") is None
+    wait_for(page, "document.getElementById('large-picture').getAttribute('src')", lambda src: src is None)
     assert seen.complaints == []
 
 
