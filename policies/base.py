@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 Mode = Literal["causal", "lookahead"]
+Kind = Literal["whole", "part"]
+LOOK = "detect"
+"""The rung of the model that labels are held to; "detect@NAME" is that of another capacity of the detector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Observation:
     `operators.types.MotionField`; cell in pixels.
     boxes (n, 4) float32 pixels, scores (n,), ages (n,) frames since each object was last detected, classes (n,):
     the tracks after propagation to this frame. agreement: F1 at IoU 0.5, in 0..1, of the tracks with what the last
-    look of the detector found; NaN before the second look.
+    look of the detector found; NaN before the second look. looks: at whole pictures so far, looks back among them.
     """
 
     packet: PacketFacts
@@ -52,14 +56,37 @@ class Observation:
     ages: NDArray[np.int32]
     classes: NDArray[np.int32]
     agreement: float
+    looks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The rung picked for a frame, and why in a few words."""
+    """The rung picked for a frame, and why in a few words. compare: capacities that see the picture too, only to be compared
+    with what `detect` finds; for a frame that `detect` looks at."""
 
     rung: str
     reason: str
+    compare: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A rung that looks, as a policy is told of it.
+
+    name: as in `Decision`. cost: of one look on this machine, in looks of `detect`. kind: whether it looks at the whole
+    picture or at a part. error: share of wrong labels, 1 - F1 against `detect` on the same pictures, that is expected where
+    nothing else is known.
+    """
+
+    name: str
+    cost: float
+    kind: Kind = "whole"
+    error: float = 0.0
+
+
+def is_whole_look(rung: str) -> bool:
+    """Whether a rung of this name runs a detector on the whole picture."""
+    return rung.partition("@")[0] == LOOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +157,18 @@ class Steerable(Protocol):
 
     def price_for_cost(self, cost: float) -> float:
         """The price that came to so many dense frames for each frame there."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A policy that may look with other rungs than those of its traits: what it is offered, it may choose."""
+
+    def offer(self, rungs: Sequence[Rung]) -> None:
+        """The rungs that this stream's ladder has beside `detect`; told before the first packet, kept over `reset`."""
+        ...
+
+    def compared(self, rung: str, right: int, shown: int) -> None:
+        """What a comparison that it asked for (`Decision.compare`) gave: objects of the rung that `detect` found as well,
+        and objects of both together."""
         ...
