@@ -15,6 +15,7 @@ from rich.console import Console
 from everyframe import __version__
 from everyframe.operators.errors import OperatorError
 from everyframe.pipeline.commands.batch import batch
+from everyframe.pipeline.commands.cameras import cameras
 from everyframe.pipeline.commands.clip import clip
 from everyframe.pipeline.commands.compress import compress
 from everyframe.pipeline.commands.costs import costs
@@ -82,6 +83,12 @@ _EXAMPLES = {
         "everyframe status",
         "everyframe status --http :8080 --json",
         "everyframe status --redis redis://localhost:6379/0",
+    ],
+    "cameras": [
+        "everyframe cameras list --redis redis://localhost:6379/0",
+        "everyframe cameras add 'rtsp://user:${GATE_PASSWORD}@gate/stream' --name gate --set weight=2",
+        "everyframe cameras change gate --set 'classes=[person, car]'",
+        "everyframe cameras remove gate",
     ],
     "query": [
         "everyframe query out \"SELECT label, count(*) FROM objects GROUP BY label\"",
@@ -166,6 +173,7 @@ def build_app() -> App:
         (train_flow, "VIDEO..."),
         (watch, "CAMERA..."),
         (status, ""),
+        (cameras, "ACTION [CAMERA]"),
         (batch, "SOURCE... --out DIR"),
         (verify, "DIR"),
         (compress, "[MODEL] --calibrate VIDEO"),

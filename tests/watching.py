@@ -111,7 +111,10 @@ class Watched:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"it did not end within {seconds:g} s:\n{self.words()}") from None
-        return self.process.returncode, json.loads(out) if out.strip() else {}
+        try:
+            return self.process.returncode, json.loads(out) if out.strip() else {}
+        except ValueError:
+            raise AssertionError(f"no JSON on stdout: {out[:1000]!r}\n{self.words()}") from None
 
     def kill(self) -> None:
         """As the kernel would when memory is short."""
