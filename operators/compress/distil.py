@@ -125,10 +125,10 @@ def loss_of(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
 
 
 def _step(net: NanoDet, teacher: NanoDet, optimizer: torch.optim.Optimizer, x: Tensor, weights: Tensor) -> float:
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=_has_bf16()):
-        wanted = _flat(teacher(x))
-    with torch.autocast("cpu", torch.bfloat16, enabled=_has_bf16()):
-        given = _flat(net(x))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+        wanted = flat(teacher(x))
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+        given = flat(net(x))
     loss = loss_of(given, wanted, weights)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -137,12 +137,13 @@ def _step(net: NanoDet, teacher: NanoDet, optimizer: torch.optim.Optimizer, x: T
     return float(loss.detach())
 
 
-def _has_bf16() -> bool:
+def has_bf16() -> bool:
     """Without arithmetic for it, bfloat16 is several times slower than float32."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
 
 
-def _flat(maps: Sequence[Tensor]) -> Tensor:
+def flat(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (n, h, w, c) of all levels as one (n, cells, c), float32."""
     return torch.cat([m.reshape(m.shape[0], -1, m.shape[-1]) for m in maps], 1).float()
 
 
@@ -155,8 +156,12 @@ def _class_weights(classes: tuple[int, ...] | None) -> Tensor:
 
 
 def _rate(step: int, share: float) -> float:
-    """Linear warm-up, then half a cosine."""
-    return RATE * min(1.0, step / WARM_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+    return RATE * pace(step, share)
+
+
+def pace(step: int, share: float) -> float:
+    """Share of the learning rate: linear warm-up, then half a cosine."""
+    return min(1.0, step / WARM_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def _save(net: NanoDet, optimizer: torch.optim.Optimizer, step: int, path: Path) -> None:

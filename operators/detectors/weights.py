@@ -32,17 +32,26 @@ _SCALE, _RANGE = ".weight_scale", "range/"
 
 
 def read(model: str) -> bytes:
-    """Bytes of shipped weights (a name in `FILES`) or of a file. Raises `WeightsError`."""
+    """Bytes of shipped weights (a name in `FILES`) or of a file; of one with several widths those of the widest, or of
+    the one that FILE@WIDTH names. Raises `WeightsError`."""
     if model in FILES:
         with as_file(files("everyframe.operators.detectors") / "data" / FILES[model]) as path:
             return _read(path)
-    path = Path(model)
+    from everyframe.operators.detectors import slim  # it builds upon this module
+
+    name, width = slim.split_name(model)
+    path = Path(name)
     if not path.exists():
         raise WeightsError(
             f'No model "{model}": it is neither "{SHIPPED}" nor a file; give "{SHIPPED}", "fast" or the path of '
             "NanoDet-g weights in safetensors format."
         )
-    return _read(path)
+    data = _read(path)
+    if slim.SLIM in metadata(data):
+        return slim.extract(data, width, name)
+    if width is not None:
+        raise WeightsError(f"The model {name} has one width only: leave @{width:g} out.")
+    return data
 
 
 def _read(path: Path) -> bytes:
@@ -79,7 +88,7 @@ def load_nanodet(data: bytes, name: str) -> NanoDet:
     quantized = None
     if is_compressed:
         state, quantized = _unpacked(state, metadata(data), name)
-        _narrow(net, state)
+        fit_channels(net, state)
     # The files say "head" for what the net calls "heads", as its `head` is a method.
     own_names = {key.replace("heads.", "head."): key for key in net.state_dict()}
     _check(state, {key: tuple(net.state_dict()[own].shape) for key, own in own_names.items()}, name)
@@ -144,7 +153,7 @@ def _unpacked(
     return state, Quantized(own, {node: (float(ends[0]), float(ends[1])) for node, ends in ranges.items()})
 
 
-def _narrow(net: NanoDet, state: Mapping[str, torch.Tensor]) -> None:
+def fit_channels(net: NanoDet, state: Mapping[str, torch.Tensor]) -> None:
     """Gives each convolution the channels that its weights have, or the chain of convolutions that stands for it."""
     for name, conv in list(net.named_modules()):
         if not isinstance(conv, nn.Conv2d):
