@@ -137,7 +137,7 @@ def endure(
     running: Watched, soak: Soak, seconds: float, every: float
 ) -> tuple[list[dict[str, float]], list[str]]:
     """Samples once a second, and the faults that were made."""
-    running.published(20)
+    running.published(20, seconds=300)
     began, due = time.monotonic(), time.monotonic() + every
     samples: list[dict[str, float]] = []
     faults: list[str] = []

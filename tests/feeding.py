@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from everyframe.operators.base import Detector
-from everyframe.pipeline.live.pool import scaled
+from everyframe.pipeline.live.pool import look, scaled
 from everyframe.pipeline.live.types import Arrival, Camera, LiveLabels, LookAnswer, LookRequest
 from everyframe.pipeline.live.worker import LiveWorker
 from everyframe.pipeline.settings import LabelSettings
@@ -53,7 +53,7 @@ class LateLooker:
             if self._drops(request):
                 found.append(LookAnswer(camera, request.number, None, "dropped by the test"))
                 continue
-            objects = scaled(self._detector.detect(request.picture), request.scale)
+            objects = scaled(look(self._detector, request), request.scale)
             found.append(LookAnswer(camera, request.number, objects, "", 1.0, 20.0))
         return found
 

@@ -118,9 +118,9 @@ class Doubt:
         out: Bool = self.scores() >= EXPLAINS
         return out
 
-    def looked_at(self, rows: Bool) -> None:
-        """These tracks were looked at in this frame; what was found is seen in the next frame's tracks."""
-        self._memory.due = self._memory.due | rows
+    def looked_at(self, ids: NDArray[np.int32]) -> None:
+        """Tracks with these identities were looked at; what was found is seen in the next frame's tracks."""
+        self._memory.due = self._memory.due | np.isin(self._memory.ids, ids)
 
     def looked_at_all(self) -> None:
         self._all_due = True

@@ -127,6 +127,16 @@ class Changes:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a frame looked like, for a look whose answer comes later. now (rows, cols) float32 luma of the grid's cells; changed
+    (rows, cols) bool: those with unexplained changes; changes: the same, gathered."""
+
+    now: F32
+    changed: Bool
+    changes: Changes
+
+
 class Evidence:
     """Owner of what was last looked at, for one size of picture. Bounded by the grid."""
 
@@ -176,25 +186,29 @@ class Evidence:
         self._age[:] = 0
         self.changes = Changes.none()
 
-    def settle(self, areas: F32, found: F32) -> None:
-        """This frame was looked at: areas (k, 4) of the picture, and found (n, 4) boxes of what was not tracked before."""
+    def scene(self) -> Scene:
+        """The frame that was followed last."""
+        return Scene(self._now, self._changed.copy(), self.changes)
+
+    def settle(self, scene: Scene, areas: F32, found: F32) -> None:
+        """A frame was looked at: areas (k, 4) of the picture, and found (n, 4) boxes of what was not tracked before."""
         inside = np.zeros(self._shape, np.bool_)
         _mark(np.ascontiguousarray(areas), *self._cell, -1, inside)
-        held = holds_middle(self.changes.xyxy, areas)
-        hit = touch(self.changes.xyxy, found)
-        self._hoped += float(self.changes.chance[held].sum())
+        held = holds_middle(scene.changes.xyxy, areas)
+        hit = touch(scene.changes.xyxy, found)
+        self._hoped += float(scene.changes.chance[held].sum())
         self._hits += float((hit & held).sum())
         shown = np.zeros(self._shape, np.bool_)
         _mark(np.ascontiguousarray(found), *self._cell, GROWN, shown)
-        vain = inside & self._changed & ~shown
+        vain = inside & scene.changed & ~shown
         # It stays news, of a kind that is usual here: it is looked at again after a while.
-        habit = HABIT * np.minimum(np.abs(self._now - self._seen), MOST_TAUGHT)
+        habit = HABIT * np.minimum(np.abs(scene.now - self._seen), MOST_TAUGHT)
         self._usual[vain] = np.maximum(self._usual, habit)[vain]
         self._age[inside] = 0
         self._patience[vain] = np.minimum(PATIENCE * self._patience[vain], MOST_PATIENCE)
         known = inside & ~vain
         self._patience[known] = 1
-        self._seen[known] = self._now[known]
+        self._seen[known] = scene.now[known]
 
 
 def _signs(area: F32, wide: F32, tall: F32, moving: F32) -> F32:

@@ -20,6 +20,7 @@ from typing import Any
 from everyframe.pipeline.engines.cluster import Cluster, first_line, ray_module
 from everyframe.pipeline.errors import EngineError, EveryframeError
 from everyframe.pipeline.live.crew import CnnNews, News, Setup
+from everyframe.pipeline.live.family import Family, Rest
 from everyframe.pipeline.live.types import CameraReport, LookAnswer, LookRequest
 from everyframe.pipeline.settings import ModelSettings
 
@@ -152,6 +153,7 @@ class RayCrew:
         self._is_local = address is None
         self._cluster = Cluster(os.cpu_count() or 1, address)
         self._cameras: dict[str, _Crewman] = {}
+        self._family = Family(os.getpid())
         self._detector: Any = None
         self._spare: Any = None  # starting a process takes seconds: one stands by for a camera that dies
         self._cnn = CnnNews()
@@ -243,6 +245,12 @@ class RayCrew:
                 ray.kill(self._detector, no_restart=False)
         return self._cnn
 
+    def rest(self, now: float) -> Rest:
+        """Of Ray's own processes and the spare one, where the cluster is this machine's."""
+        if not self._is_local:
+            return Rest()
+        return self._family.take(now, set(self.process_ids().values()))
+
     def pace(self, cnn_cores: float, over: float) -> None:
         self._detector.pace.remote(cnn_cores)
         for man in self._cameras.values():
@@ -282,7 +290,7 @@ class RayCrew:
         self._cluster.close([actor for actor in (self._detector, self._spare) if actor is not None])
 
     def process_ids(self) -> dict[str, int]:
-        """Of cameras, and of the CNN under the empty name; for tests that kill one."""
+        """Of cameras, and of the CNN under the empty name."""
         return {name: man.pid for name, man in self._cameras.items()} | {"": self._cnn.pid}
 
     def _done(self, refs: list[Any], timeout_s: float) -> set[Any]:

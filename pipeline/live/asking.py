@@ -29,6 +29,7 @@ class Asker:
         self._looker = looker
         self._owed = ""
         self._not_before = 0
+        self._part_at = -1
         prices = camera.labels.prices.rungs
         self._cost = prices.get("detect", FIRST_COST_MS)
 
@@ -39,7 +40,7 @@ class Asker:
     def begin(self, why: str) -> int:
         """What is under way says nothing of the next frame, which is to be looked at; returns how many looks are let go."""
         gone = len(self.pending.clear())
-        self._owed, self.asked_at, self._not_before = why, -1, 0
+        self._owed, self.asked_at, self._not_before, self._part_at = why, -1, 0, -1
         return gone
 
     def decide(
@@ -69,11 +70,20 @@ class Asker:
         small, scale = shrunk(picture, self._camera.labels.model.imgsz)
         if asked.is_look:
             self._owed, self.asked_at = "", asked.number
+        elif asked.part is not None:
+            self._part_at = asked.number
         elif self.pending.has_look:  # which this one takes the place of
             asked.is_look = True
         self.pending.add(asked)
-        weighted = value * self._camera.weight
-        self._looker.ask(LookRequest(self._camera.name, asked.number, small, scale, weighted, self._cost, since))
+        weighted, part = value * self._camera.weight, asked.part
+        cost, crops = (self._cost, None) if part is None else (self._cost * part.share, part.crops_in(scale))
+        self._looker.ask(LookRequest(self._camera.name, asked.number, small, scale, weighted, cost, since, crops))
+
+    def may_ask_for_part(self, index: int, fps: float, overload: Overload) -> bool:
+        """Whether a part of this frame may be looked at: no look is owed, and none was lost or, under load, asked for lately."""
+        gap = overload.gap_s * (fps or 25.0)
+        last = max(self.asked_at, self._part_at)
+        return overload.audits and not self._owed and index >= self._not_before and index - last >= gap
 
     @property
     def cost(self) -> float:

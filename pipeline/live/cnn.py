@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors.detector import MIN_SCORE
+from everyframe.operators.region.crops import InParts
 from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.live.crew import CnnNews
 from everyframe.pipeline.live.load import rss_bytes
@@ -21,10 +22,12 @@ USUAL = (1280, 720)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What cameras must know of the detector. names, supercategory: of its classes, by `class_id`."""
+    """What cameras must know of the detector. names, supercategory: of its classes, by `class_id`. imgsz: longer side of what it
+    sees, 0 where a part of a picture costs as much as the whole."""
 
     names: tuple[str, ...]
     supercategory: tuple[str, ...]
+    imgsz: int = 0
 
 
 class Cnn:
@@ -33,7 +36,8 @@ class Cnn:
     def __init__(self, model: ModelSettings, cores: float) -> None:
         self._detector: Detector = open_detector(model, *USUAL, MIN_SCORE)
         warm_detector(self._detector, *USUAL)
-        self.facts = Facts(self._detector.names, self._detector.supercategory)
+        imgsz = self._detector.imgsz if isinstance(self._detector, InParts) else 0
+        self.facts = Facts(self._detector.names, self._detector.supercategory, imgsz)
         self.pool = DetectorPool(lambda: self._detector, cores)
 
     def news(self) -> CnnNews:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from everyframe.pipeline.live.family import Rest
 from everyframe.pipeline.live.types import Camera, CameraEvent, CameraReport, Histogram
 
 
@@ -79,6 +80,10 @@ class Crew(Protocol):
         ...
 
     def cnn(self) -> CnnNews: ...
+
+    def rest(self, now: float) -> Rest:
+        """Of processes that are neither a camera's nor the CNN's. now: by the monotonic clock."""
+        ...
 
     def pace(self, cnn_cores: float, over: float) -> None:
         """cnn_cores: what the CNN may use. over: by how much cameras are over the budget, 1 for just at it."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
-from everyframe.operators.types import MotionField, Objects, View
+from everyframe.operators.types import I32, MotionField, Objects, View
 from everyframe.pipeline.fields import FieldSlot
 from everyframe.pipeline.live.pending import Asked, Pending, carried
 from everyframe.pipeline.report import Reporter
@@ -39,6 +41,11 @@ class Follower:
     @property
     def state(self) -> TrackState:
         return self._keeper.state
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a look, an audit or a part is under way."""
+        return len(self._pending) > 0
 
     @property
     def objects(self) -> Objects:
@@ -81,6 +88,19 @@ class Follower:
         self.seen_at = asked.number
         self._is_news = is_late
         return found
+
+    def rescore(self, objects: Objects) -> None:
+        """The same tracks with other scores: some no longer look like what was found there."""
+        self._keeper.take(objects, self.index)
+
+    def take_part(self, asked: Asked, seen: I32, counts: Objects) -> Objects | None:
+        """Takes in a look at parts of a picture: tracks that were looked at, by identity, and what was found, in the frame asked for.
+        The rest goes on. All objects now; None where a newer look has been taken in."""
+        if asked.number < self.seen_at:
+            return None
+        rest = self.objects[~np.isin(self.objects.track_id, seen)]
+        found = carried(counts, asked.moves, self._propagate)
+        return self._keeper.take(Objects.concat([rest, found]), asked.number)
 
     def observe(self, item: FieldSlot, motion: MotionField, asked_at: int) -> Observation:
         """What the policy sees. A look counts from the frame that was looked at. Where its answer came late, the first frame

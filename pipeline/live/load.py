@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from everyframe.pipeline.live.crew import CnnNews
+from everyframe.pipeline.live.family import Rest
 from everyframe.pipeline.live.types import CameraReport, MachineReport
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -60,11 +61,11 @@ class Load:
         self._cameras: dict[str, Rate] = {}
         self._rss = 0
 
-    def take(self, now: float, reports: Sequence[CameraReport], cnn: CnnNews) -> Cores:
-        """What is in use now. now: by the monotonic clock."""
-        own = self._own.take(now, time.process_time())
+    def take(self, now: float, reports: Sequence[CameraReport], cnn: CnnNews, rest: Rest) -> Cores:
+        """What is in use now. now: by the monotonic clock. rest: processes of the engine's own."""
+        own = self._own.take(now, time.process_time() + rest.cpu_s)
         looks = self._cnn.take(now, cnn.cpu_s)
-        self._rss = rss_bytes()
+        self._rss = rss_bytes() + rest.rss_bytes
         total = own
         if self._is_apart:
             for name in [name for name in self._cameras if name not in {report.name for report in reports}]:

@@ -14,6 +14,7 @@ import cv2
 from everyframe.pipeline.errors import EveryframeError
 from everyframe.pipeline.live.cnn import Cnn
 from everyframe.pipeline.live.crew import CnnNews, News, Setup
+from everyframe.pipeline.live.family import Family, Rest
 from everyframe.pipeline.live.host import Host
 from everyframe.pipeline.live.pool import LocalLooker
 from everyframe.pipeline.live.types import CameraReport
@@ -30,6 +31,7 @@ class LocalCrew:
         self._cores = cores
         self._cnn: Cnn | None = None
         self._hosts: dict[str, Host] = {}
+        self._family = Family(os.getpid())
         self._lock = threading.Lock()  # pictures are asked for by other threads
 
     def open(self) -> None:
@@ -53,6 +55,9 @@ class LocalCrew:
 
     def cnn(self) -> CnnNews:
         return CnnNews(os.getpid()) if self._cnn is None else self._cnn.news()
+
+    def rest(self, now: float) -> Rest:
+        return self._family.take(now, ())
 
     def pace(self, cnn_cores: float, over: float) -> None:
         if self._cnn is not None:

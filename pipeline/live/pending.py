@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from everyframe.operators.base import Operator
+from everyframe.operators.region.planner import Proposal
 from everyframe.operators.types import MotionField, Objects, View
 from everyframe.pipeline.tracks import TrackState
 
@@ -16,13 +17,16 @@ MOST_FIELDS = 150
 @dataclass(slots=True)
 class Asked:
     """A look at frame `number`. tracks: as they were there, before the look. shown: what was published for that frame, to be
-    compared, None where it is no audit. is_look: the answer is taken into the tracks. moves: the fields since."""
+    compared, None where it is no audit. is_look: the answer is taken into the tracks. part: a look at parts of the picture, in place
+    of the whole. view: of the frame, where the rung `region` is told of looks. moves: the fields since."""
 
     number: int
     tracks: TrackState
     shown: Objects | None
     is_look: bool
     before: int
+    part: Proposal | None = None
+    view: View | None = None
     moves: list[MotionField] = field(default_factory=list)
 
     @property

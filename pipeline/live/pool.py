@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from everyframe.operators.base import Detector
+from everyframe.operators.region.crops import look_at
 from everyframe.operators.types import NO_TRACK, Objects, Origin
 from everyframe.pipeline.errors import mask_secrets
 from everyframe.pipeline.live.durations import Durations
@@ -204,7 +205,7 @@ class DetectorPool:
         queue_ms = (time.monotonic() - ticket.at) * 1e3
         try:
             spent = CpuTime()
-            objects = detector.detect(request.picture)
+            objects = look(detector, request)
             cnn_s = spent.seconds()
         except Exception as e:
             self._drop(ticket, mask_secrets(f"{type(e).__name__}: {e}")[:200])
@@ -246,11 +247,20 @@ def _waiting(ticket: _Ticket) -> Waiting:
     return Waiting(request.camera, request.since, request.value, request.cost)
 
 
+def look(detector: Detector, request: LookRequest) -> Objects:
+    """What a request asks for, boxes in pixels of its picture."""
+    if request.crops is None:
+        return detector.detect(request.picture)
+    return look_at(detector, request.picture, request.crops)
+
+
 def scaled(objects: Objects, scale: tuple[float, float]) -> Objects:
-    """Objects of a picture in pixels of the frame: boxes multiplied by (x, y); without identities."""
+    """Objects of a picture in pixels of the frame: boxes multiplied by (x, y); without identities. Origin: region where parts
+    of the picture were looked at, else detected."""
     factor = np.array((*scale, *scale), np.float32)
     ids = np.full(len(objects), NO_TRACK, np.int32)
-    return replace(objects, xyxy=objects.xyxy * factor, track_id=ids).with_origin(Origin.DETECTED)
+    origin = np.where(objects.origin == Origin.REGION, Origin.REGION, Origin.DETECTED).astype(np.uint8)
+    return replace(objects, xyxy=objects.xyxy * factor, track_id=ids, origin=origin)
 
 
 class LocalLooker:

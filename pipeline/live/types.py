@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from everyframe.operators.types import U8, Objects
+from everyframe.operators.types import I32, U8, Objects
 from everyframe.pipeline.audits import AuditSums
 from everyframe.pipeline.records import FrameLabels, Packet, PacketSource
 from everyframe.pipeline.settings import LabelSettings
@@ -102,7 +102,8 @@ class LookRequest:
 
     number: of the frame, counted by its camera. picture (h, w, 3) uint8 BGR, already as small as the CNN will see it.
     scale: (x, y) by which boxes in the picture are multiplied to be boxes in the frame. value: what the look is expected to put
-    right, in wrong labels, weighted by the camera's weight. cost: in CPU ms here. since: when the frame arrived.
+    right, in wrong labels, weighted by the camera's weight. cost: in CPU ms here. since: when the frame arrived. crops (k, 4) int32
+    xyxy in pixels of the picture: looked at in place of the whole; None for the whole.
     """
 
     camera: str
@@ -112,6 +113,7 @@ class LookRequest:
     value: float
     cost: float
     since: float
+    crops: I32 | None = None
 
 
 @dataclass(frozen=True, slots=True)

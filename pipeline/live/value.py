@@ -1,12 +1,14 @@
-"""What a look is worth: about how many labels of a frame it puts right."""
+"""What a look is worth: about how many labels of a frame it puts right; and what a camera has cost."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from everyframe.operators.base import Prices
 from everyframe.operators.types import Bool
 from everyframe.policies.base import Observation
 
@@ -49,3 +51,12 @@ def stray_objects(observation: Observation) -> float:
     for x1, y1, x2, y2 in (observation.boxes / observation.cell).astype(int).tolist():
         moving[max(y1 - 1, 0) : y2 + 2, max(x1 - 1, 0) : x2 + 2] = False
     return min(float(moving.sum()) / CELLS, MOST_STRAY)
+
+
+def prices_so_far(spent: Mapping[str, float], frames: int, decoded: int, look_ms: float) -> Prices:
+    """What a camera's frames have cost so far, CPU ms: a goal in cost is reckoned by it. Nobody could know before it came. spent: by
+    step."""
+    plain = spent.get("decode", 0.0) / max(decoded, 1)
+    own = sum(spent.get(step, 0.0) for step in ("motion", "propagate", "policy")) / max(decoded, 1)
+    rest = sum(spent.get(step, 0.0) for step in ("demux", "convert", "track")) / frames
+    return Prices({"detect": look_ms, "plain": plain, "decode": plain + own, "frame": rest})

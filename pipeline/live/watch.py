@@ -220,7 +220,7 @@ class Watch:
         for name, report in self._reports.items():
             self._reports[name] = replace(report, queue=cnn.queue.get(name), cnn=cnn.cnn.get(name))
         now = time.monotonic()
-        cores = self._load.take(now, self.cameras(), cnn)
+        cores = self._load.take(now, self.cameras(), cnn, self._crew.rest(now))
         held = shares(self._settings.cpus, cores.cameras)
         self._crew.pace(held.cnn, held.over)
         trouble = next((news.trouble for news in self._news.values() if news.trouble), "")

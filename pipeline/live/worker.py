@@ -17,8 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from everyframe.operators.base import Prices
-from everyframe.operators.types import U8, MotionField, Objects, Origin
+from everyframe.operators.types import U8, MotionField, Objects, Origin, View
 from everyframe.pipeline.audits import Auditor, AuditSums
 from everyframe.pipeline.fields import FieldSlot
 from everyframe.pipeline.goal import Pilot
@@ -26,6 +25,7 @@ from everyframe.pipeline.live.asking import Asker
 from everyframe.pipeline.live.follower import Follower
 from everyframe.pipeline.live.inbox import OVERLOAD, Renewable, shows_frame
 from everyframe.pipeline.live.overload import Overload, Pressure
+from everyframe.pipeline.live.parts import Parts
 from everyframe.pipeline.live.pending import Asked
 from everyframe.pipeline.live.session import Came, LiveSession
 from everyframe.pipeline.live.types import (
@@ -40,7 +40,7 @@ from everyframe.pipeline.live.types import (
     LookAnswer,
     Looker,
 )  # fmt: skip
-from everyframe.pipeline.live.value import stray_objects, value_of
+from everyframe.pipeline.live.value import prices_so_far, value_of
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Frame, PacketSource, record_of
 from everyframe.pipeline.tracks import Classes
@@ -48,16 +48,14 @@ from everyframe.pipeline.warm import warm_up
 from everyframe.policies.base import Decision, Observation, Policy
 from everyframe.policies.registry import make_policy
 
-LOOKS, LOOKS_DROPPED = "looks", "looks_dropped"
-"""Counters of answers that were taken in, audits among them, and of those that were not, or never came."""
+LOOKS, PARTS, LOOKS_DROPPED = "looks", "looks_at_parts", "looks_dropped"
+"""Counters of answers that were taken in: of whole pictures, audits among them, and of parts; and of those that were not, or never came."""
 NO_PICTURE = DROPPED + "no_picture"
 LATEST_RUNGS = 300
 PRICED_AT = 100
 """Frames after which a camera's costs are known."""
 DROP_LAG_S = 0.5
 """At the last level, groups of pictures are dropped until packets are no older."""
-PART_IS_WORTH = 1.0
-"""Objects that must move unexplained before a look at parts of a picture, which live is one at the whole, is asked for."""
 
 
 class LiveWorker:
@@ -75,12 +73,14 @@ class LiveWorker:
         self.rungs: deque[int] = deque(maxlen=LATEST_RUNGS)
         self.width = self.height = 0
         self._camera, self._counts, self._out = camera, counts, out
-        self.policy = live_policy(settings.policy)
+        imgsz: int = getattr(detector_facts, "imgsz", 0)
+        self.policy = live_policy(settings.policy, bool(imgsz))
         warm_up(settings.policy, "causal")
         self.policy.reset(settings.seed)
         self._pilot = Pilot(self.policy, settings.goal, settings.prices)
         self._asker = Asker(camera, looker)
         self._tracks = Follower(settings, detector_facts, self._asker.pending)
+        self._parts = Parts(imgsz if self.policy.traits.looks_at_crops else 0, self._tracks)
         self._auditor = Auditor(settings.audit, settings.seed, 0, self._tracks.groups)
         self._meter = Meter()
         self._session: LiveSession | None = None
@@ -90,7 +90,7 @@ class LiveWorker:
         self._is_dropping = False
         self._only_to_audit: set[int] = set()  # packets that the policy would have skipped
         self._decoded = 0
-        self._looks = 0
+        self._looks = 0.0
         self._latest: tuple[Frame, Objects] | None = None
         self._shown = 0
         self._times: deque[float] = deque(maxlen=50)
@@ -231,14 +231,16 @@ class LiveWorker:
         for _, motion in item.late_fields:
             self._move(motion)
         if slot.frame is None or item.field is None:
+            self._parts.forget()
             decision, objects, origin = Decision("hold", "not decoded"), tracks.held(tracks.objects), Origin.HELD
         else:
             self._move(item.field)
             observation = tracks.observe(item, item.field, self._asker.asked_at)
             with self._meter.step("policy"):
-                decision = self._weighed(self.policy.choose(observation), observation)
-            decision, found = self._look(slot.frame, decision, observation, came, before)
-            objects, origin = (tracks.objects, Origin.PROPAGATED) if found is None else (found, Origin.DETECTED)
+                decision = self.policy.choose(observation)
+            view = View(slot.frame.width, slot.frame.height, item.field, slot.frame.picture, slot.frame.luma)
+            decision, found = self._look(slot.frame, view, decision, observation, came, before)
+            objects, origin = (tracks.objects if found is None else found), _origin(decision, found)
         self._only_to_audit.discard(slot.facts.index)
         age, name = tracks.index - tracks.seen_at, self.policy.name
         record = record_of(session.info, slot, tracks.index, origin, age, name, decision.reason)
@@ -256,19 +258,12 @@ class LiveWorker:
         self._count_decoded(session)
         self._tracks.next()
         if self._tracks.index == PRICED_AT and not self._camera.labels.prices.rungs:
-            self._pilot = Pilot(self.policy, self._camera.labels.goal, self._prices())
+            prices = prices_so_far(self._meter.total, PRICED_AT, self._decoded, self._asker.cost)
+            self._pilot = Pilot(self.policy, self._camera.labels.goal, prices)
         self._pilot.frame(self._tracks.index, self._decoded, self._looks, self._auditor.sums)
         if frame is not None:
             self._latest = frame, record.objects
         self._out(labels)
-
-    def _prices(self) -> Prices:
-        """What this camera has cost so far, CPU ms: a goal in cost is reckoned by it. Nobody could know before it came."""
-        spent, decoded = self._meter.total, max(self._decoded, 1)
-        plain = spent.get("decode", 0.0) / decoded
-        own = sum(spent.get(step, 0.0) for step in ("motion", "propagate", "policy")) / decoded
-        rest = sum(spent.get(step, 0.0) for step in ("demux", "convert", "track")) / PRICED_AT
-        return Prices({"detect": self._asker.cost, "plain": plain, "decode": plain + own, "frame": rest})
 
     def _count_decoded(self, session: LiveSession) -> None:
         new = session.newly_decoded()
@@ -280,44 +275,51 @@ class LiveWorker:
         """Moves the tracks on by one decoded frame; a picture of another size begins without any."""
         if self._tracks.is_new_size(motion):
             self._tracks.begin()
+            self._parts.forget()
             self._counts.add(LOOKS_DROPPED, self._asker.begin("another picture size"))
         with self._meter.step("propagate"):
             late = self._tracks.move(motion)
+            self._parts.follow(motion)
         self._give_up(late, "too late")
-
-    def _weighed(self, decision: Decision, observation: Observation) -> Decision:
-        """Rungs that need the CNN in this process become a whole look where that is worth it, else propagation."""
-        if decision.rung in ("hold", "propagate", "detect"):
-            return decision
-        is_worth_it = self._overload.audits and stray_objects(observation) >= PART_IS_WORTH
-        looks = decision.rung == "residual" or (decision.rung == "region" and is_worth_it)
-        return replace(decision, rung="detect" if looks else "propagate")
 
     # -- looks
 
     def _look(
-        self, frame: Frame, decision: Decision, observation: Observation, came: Came, before: Objects
+        self, frame: Frame, view: View, decision: Decision, observation: Observation, came: Came, before: Objects
     ) -> tuple[Decision, Objects | None]:
         """Asks for a look where the policy wants one, or for an audit. before: the objects before this frame was decoded.
-        Returns the decision with what became of it, and the objects found where the answer is there already."""
-        tracks, packet = self._tracks, observation.packet.index
-        is_clean = not (came.is_suspect or frame.is_corrupt)
+        Returns the decision with what became of it, and the objects where the answer is there already."""
+        tracks, is_clean = self._tracks, not (came.is_suspect or frame.is_corrupt)
+        may = is_clean and self._asker.may_ask_for_part(tracks.index, self.fps, self._overload)
+        with self._lock, self._meter.step("propagate"):
+            decision, part = self._parts.weigh(decision, observation, view, came.at, may)
         decision, is_wanted = self._asker.decide(decision, tracks.index, self.fps, self._overload, is_clean)
-        is_only, shown = packet in self._only_to_audit, None
-        if not is_wanted:
-            audits = is_clean and self._overload.audits and self._asker.pending.audit is None
-            if not (audits and self._auditor.draws(packet)):
-                return decision, None
-            shown = tracks.report.select(tracks.held(before) if is_only else tracks.objects)
-        asked = Asked(tracks.index, tracks.state, shown, is_wanted, self._asker.asked_at)
-        value = value_of(self.policy, observation, self._camera.labels.conf, tracks.seen_at < 0)
+        shown = None if is_wanted else self._audited(observation, before, is_clean)
+        if is_wanted or shown is not None:
+            part = None
+        elif part is None:
+            return decision, None
+        kept = view if self._parts.is_used else None
+        asked = Asked(tracks.index, tracks.state, shown, is_wanted, self._asker.asked_at, part, kept)
+        value = part.gain if part else value_of(self.policy, observation, self._camera.labels.conf, tracks.seen_at < 0)
         with self._lock, self._meter.step("convert"):
             picture = frame.picture()
         self._asker.ask(asked, picture, value, came.since)
         found = self._read_answers(tracks.index)
-        if found is None and is_wanted:
-            decision = replace(decision, reason=f"{decision.reason}: asked")
-        return decision, found if is_wanted else None
+        if shown is not None:
+            return decision, None
+        if found is not None:
+            return (replace(decision, rung="region") if part else decision), found
+        what = "a part asked" if part else "asked"
+        return replace(decision, reason=f"{decision.reason}: {what}"), None
+
+    def _audited(self, observation: Observation, before: Objects, is_clean: bool) -> Objects | None:
+        """What is published for a frame that is drawn to be audited, else None."""
+        packet, tracks = observation.packet.index, self._tracks
+        may = is_clean and self._overload.audits and self._asker.pending.audit is None
+        if not (may and self._auditor.draws(packet)):
+            return None
+        return tracks.report.select(tracks.held(before) if packet in self._only_to_audit else tracks.objects)
 
     def _read_answers(self, now: int = -1) -> Objects | None:
         """Takes in what the CNN has found. now: the frame that is being labelled: what its own answer found is returned."""
@@ -340,16 +342,29 @@ class LiveWorker:
 
     def _take_in(self, asked: Asked, answer: LookAnswer, objects: Objects, is_late: bool) -> Objects | None:
         self._meter.add("cnn", answer.cnn_ms)
-        self._counts.add(LOOKS)
+        self._counts.add(LOOKS if asked.part is None else PARTS)
+        if asked.part is not None:
+            self._looks += asked.part.share
+            with self._meter.step("track"):
+                return self._parts.take_in(asked, objects)
         self._looks += 1
         self._asker.paid(answer.cnn_ms)
         if asked.shown is not None:
             self._auditor.compare(asked.shown, self._tracks.report.select(objects))
+        if asked.is_look:
+            with self._lock:
+                self._parts.looked(asked)
         with self._meter.step("track"):
             return self._tracks.take_in(asked, objects, is_late)
 
 
-def live_policy(spec: str) -> Policy:
-    """The policy of that name for a camera. `motion` decides by its looking-ahead rule, which uses the past only as well: the
-    other leaves most to looks at parts of pictures, which a camera's process cannot take."""
-    return make_policy(spec, "lookahead" if spec == "motion" else "causal")
+def live_policy(spec: str, has_parts: bool = False) -> Policy:
+    """The policy of that name for a camera. Where looks at parts of pictures are no cheaper, `motion` decides by its looking-ahead
+    rule, which uses the past only as well: the other leaves most to them."""
+    return make_policy(spec, "lookahead" if spec == "motion" and not has_parts else "causal")
+
+
+def _origin(decision: Decision, found: Objects | None) -> Origin:
+    if found is None:
+        return Origin.PROPAGATED
+    return Origin.REGION if decision.rung == "region" else Origin.DETECTED

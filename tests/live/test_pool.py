@@ -14,7 +14,8 @@ import pytest
 
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors import load_detector
-from everyframe.operators.types import U8, Objects
+from everyframe.operators.region.crops import look_at
+from everyframe.operators.types import U8, Objects, Origin
 from everyframe.pipeline.fields import field_slots
 from everyframe.pipeline.live.picture import shrunk
 from everyframe.pipeline.live.pool import REPLACED, TOO_OLD, Bucket, DetectorPool, LocalLooker
@@ -93,6 +94,22 @@ def test_answers_are_what_the_detector_finds_in_pixels_of_the_frame(data_dir: Pa
         assert answer.cnn_ms > 0 and answer.queue_ms >= 0
         assert sum(pool.cnn_times()["a"].counts) == sum(pool.queue_times()["a"].counts) == 1
         assert pool.cpu_s == pytest.approx(answer.cnn_ms / 1e3)
+
+
+def test_parts_of_a_picture_are_what_region_finds_there(data_dir: Path, detector: Detector) -> None:
+    with FileSource(data_dir / "pets_s2l1/pets_s2l1_ip.mp4") as source:
+        frame = next(field_slots(source)).slot.frame
+        assert frame is not None
+        picture = frame.picture()
+    small, scale = shrunk(picture, 320)
+    crops = np.array([[32, 64, 224, 256]], np.int32)
+    expected = look_at(detector, small, crops)
+    assert len(expected)
+    with pool_of(lambda: detector) as pool:
+        answer = pool.serve(LookRequest("a", 7, small, scale, 1.0, 20.0, time.monotonic(), crops))
+        assert answer.objects is not None
+        np.testing.assert_allclose(answer.objects.xyxy, expected.xyxy * [*scale, *scale], atol=0.05)
+        assert set(answer.objects.origin.tolist()) == {Origin.REGION} and pool.looks == 1
 
 
 def test_a_newer_request_replaces_one_that_waits(detector: Detector) -> None:

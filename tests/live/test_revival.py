@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from everyframe.pipeline.live.balance import dropped, missing
 from everyframe.pipeline.live.crew import CnnNews
+from everyframe.pipeline.live.family import Rest
 from everyframe.pipeline.live.load import Load, Rate
 from everyframe.pipeline.live.revival import HEALTHY_S, LONGEST_S, Revival
 from everyframe.pipeline.live.types import CameraReport
@@ -58,11 +59,11 @@ def test_cores_of_processes_add_up() -> None:
     for second in range(30):
         cameras = [replace(report, name=name, cpu_s=0.25 * second, rss_bytes=100) for name in "ab"]
         cnn = CnnNews(1, True, cpu_s=0.5 * second, process_cpu_s=0.6 * second, rss_bytes=1000)
-        cores = load.take(float(second), cameras, cnn)
+        cores = load.take(float(second), cameras, cnn, Rest(0.5 * second, 7_000_000))
     assert abs(cores.cnn - 0.5) < 0.02
-    assert 1.05 < cores.total < 1.2 and abs(cores.total - cores.cnn - cores.cameras) < 1e-9
+    assert 1.55 < cores.total < 1.7 and abs(cores.total - cores.cnn - cores.cameras) < 1e-9
     made = load.report(7, cores, "", 1, cnn, 3.0)
-    assert made.cpu == cores.total and made.cpus == 2.0 and made.rss_bytes > 1200 and made.restarts == 1
+    assert made.cpu == cores.total and made.cpus == 2.0 and made.rss_bytes > 7_001_200 and made.restarts == 1
 
 
 def test_books() -> None:

@@ -15,6 +15,7 @@ import pytest
 from everyframe.pipeline.errors import SinkError, UsageError
 from everyframe.pipeline.live import statefile
 from everyframe.pipeline.live.crew import CnnNews, News, Setup
+from everyframe.pipeline.live.family import Rest
 from everyframe.pipeline.live.settings import load_settings
 from everyframe.pipeline.live.types import Camera, CameraEvent, CameraReport
 from everyframe.pipeline.live.watch import EVENTS, Watch
@@ -57,6 +58,9 @@ class ScriptedCrew:
 
     def cnn(self) -> CnnNews:
         return self.cnn_news
+
+    def rest(self, now: float) -> Rest:
+        return Rest()
 
     def pace(self, cnn_cores: float, over: float) -> None:
         pass
