@@ -1,8 +1,11 @@
-"""Archives: kill -9 at random moments against an undisturbed run; one worker against two; `batch` against `run`.
+"""Archives: kill -9 at random moments against an undisturbed run; two workers against one; `batch` against `run`.
 
-    python benchmarks/archive.py --kills 20
-    python benchmarks/archive.py --workers
-    python benchmarks/archive.py --overhead
+    python benchmarks/archive.py --kills 20 --write
+    python benchmarks/archive.py --workers --times 14 --limit 0 --write
+    python benchmarks/archive.py --overhead --times 2 --limit 0 --write
+
+CPU is that of a command and of all below it, Ray's processes and actors too: looked at ten times a second, because Ray ends its
+actors without waiting for them, and then the kernel does not count them as children.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ import argparse
 import hashlib
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -20,35 +22,67 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import DATA
+from common import DATA, markdown, need_data, publish
 
 LABELS = ("--policy", "stride:10", "--redis", "none", "--quiet")
 CLIPS = ("crossing/crossing.mp4", "idle/one_by_one_person.mp4", "fall/fall_ip.mp4")
+FEW = 10
+"""Frames of each clip of a run that is nearly all start."""
+LOOK_S = 0.1
+TICKS = os.sysconf("SC_CLK_TCK")
+Taken = tuple[float, float]
+"""Wall and CPU seconds."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=0, help="of the driver, an actor, Ray's raylet or all, in turns")
     parser.add_argument("--workers", action="store_true", help="two workers against one")
     parser.add_argument("--overhead", action="store_true", help="batch against run on the same files")
-    parser.add_argument("--limit", type=int, default=400, help="frames of each clip")
+    parser.add_argument("--limit", type=int, default=400, help="frames of each clip, 0 for all")
     parser.add_argument("--times", type=int, default=1, help="copies of each clip")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
     given = parser.parse_args()
+    need_data()
     folder = Path(tempfile.mkdtemp())
     try:
         sources = copies(folder / "in", given.times)
-        limit = ("--limit", str(given.limit))
+        limit = ("--limit", str(given.limit)) if given.limit else ()
         if given.kills:
-            kills(folder, sources, given.kills, (*LABELS, *limit, "--shard-frames", "100"))
+            text = kills(folder, sources, given.kills, (*LABELS, *limit, "--shard-frames", "100"))
+            publish("archive kills", text, given.write)
         if given.workers:
-            compare(folder, "1 worker", batch(sources, folder / "w1", 1, limit), "2 workers", batch(sources, folder / "w2", 2, limit))
-            print("the same labels:", digest(folder / "w1") == digest(folder / "w2"))
+            publish("archive workers", workers(folder, sources, limit), given.write)
         if given.overhead:
-            files = [str(path) for path in sorted(sources.rglob("*.mp4"))]
-            plain = command("run", *files, "--out", str(folder / "run"), "--engine", "local", *LABELS, *limit)
-            compare(folder, "run", plain, "batch", batch(sources, folder / "b", 1, (*limit, "--format", "jsonl")))
+            publish("archive overhead", overhead(folder, sources, limit), given.write)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def workers(folder: Path, sources: Path, limit: tuple[str, ...]) -> str:
+    one, two = (taken(batch(sources, folder / f"w{n}", n, limit)) for n in (1, 2))
+    same = "the same" if digest(folder / "w1") == digest(folder / "w2") else "NOT THE SAME"
+    rows = [["1", f"{one[0]:.1f}", f"{one[1]:.1f}"], ["2", f"{two[0]:.1f}", f"{two[1]:.1f}"]]
+    rows.append(["2 against 1", f"{two[0] / one[0]:.2f} x", f"{two[1] / one[1]:.2f} x"])
+    table = markdown(["workers", "wall s", "CPU s"], rows)
+    return f"{len(list(sources.iterdir()))} files; start, Ray's processes and the end are all in it. Labels: {same} bytes.\n\n{table}"
+
+
+def overhead(folder: Path, sources: Path, limit: tuple[str, ...]) -> str:
+    """CPU of `run` and `batch` beyond that of a run over a few frames of the same files."""
+    files = [str(path) for path in sorted(sources.iterdir())]
+    rows, beyond = [], []
+    for name in ("run", "batch"):
+        costs = []
+        for frames in (("--limit", str(FEW)), limit):
+            out = folder / f"{name}-{len(costs)}"
+            more = (*frames, "--format", "jsonl")
+            plain = command("run", *files, "--out", str(out), "--engine", "local", *LABELS, *more)
+            costs.append(taken(plain if name == "run" else batch(sources, out, 1, more))[1])
+        beyond.append(costs[1] - costs[0])
+        rows.append([name, f"{costs[0]:.1f}", f"{costs[1]:.1f}", f"{beyond[-1]:.1f}"])
+    table = markdown(["command", f"CPU s, {FEW} frames of each file", "CPU s, all", "beyond the start, CPU s"], rows)
+    return f"{len(files)} files, JSON Lines by both, Parquet too by batch: {beyond[1] / beyond[0] - 1:+.1%} CPU.\n\n{table}"
 
 
 def copies(folder: Path, times: int) -> Path:
@@ -68,34 +102,52 @@ def batch(sources: Path, out: Path, workers: int, more: tuple[str, ...]) -> list
     return command("batch", str(sources), "--out", str(out), "--workers", str(workers), *LABELS, *more)
 
 
-def compare(folder: Path, one: str, first: list[str], other: str, second: list[str]) -> None:
-    """Wall and CPU of two commands, all of their processes included, start-up too."""
-    for name, run in ((one, first), (other, second)):
-        began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(run, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(f"{name}: {time.monotonic() - began:.1f} s wall, {cpu:.1f} s CPU")
+def taken(run: list[str]) -> Taken:
+    """Of a command with all that it starts."""
+    began, used = time.monotonic(), dict[tuple[int, str], int]()
+    process = subprocess.Popen(run)
+    while process.poll() is None:
+        for pid in below(process.pid):
+            fields = stat(pid)
+            if fields:  # pid and moment of start: a number may be given again
+                used[pid, fields[19]] = int(fields[11]) + int(fields[12])
+        time.sleep(LOOK_S)
+    if process.returncode:
+        sys.exit(f"{' '.join(run)} failed")
+    return time.monotonic() - began, sum(used.values()) / TICKS
 
 
-def kills(folder: Path, sources: Path, count: int, more: tuple[str, ...]) -> None:
+def stat(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat from the state on; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def kills(folder: Path, sources: Path, count: int, more: tuple[str, ...]) -> str:
     """Runs undisturbed, then killed again and again, then to the end; compares every byte."""
     clean, out = folder / "clean", folder / "killed"
-    subprocess.run(command("batch", str(sources), "--out", str(clean), "--workers", "1", *more), check=True)
+    undisturbed, _ = taken(command("batch", str(sources), "--out", str(clean), "--workers", "1", *more))
+    longest = max(12.0, undisturbed / 3)
     run = command("batch", str(sources), "--out", str(out), "--workers", "2", *more)
     rng = random.Random(1)
-    done, what, family = 0, "", list[int]()
+    hits, what, family, whole_runs = dict[str, int](), "", list[int](), 0
     process = subprocess.Popen(run, start_new_session=True)
-    while done < count:
-        time.sleep(rng.uniform(1.0, 12.0))
-        if process.poll() is not None:  # it was done before all kills: from the start again
+    while (done := sum(hits.values())) < count:
+        time.sleep(rng.uniform(1.0, longest))
+        if process.poll() is not None:  # it was done before all kills: looked at, and from the start again
+            whole_runs += 1
+            if process.returncode or digest(clean) != digest(out):
+                sys.exit(f"after {done} kills a run ended with {process.returncode}, with other bytes than the undisturbed one")
             shutil.rmtree(out)
+            what = ""
         else:
             what = ("driver", "actor", "raylet", "all")[done % 4]
             family = below(process.pid)  # whom nobody would know as such once the driver is gone
             hit = kill(process.pid, what)
-            done += hit
-            print(f"kill {done}: {what}{'' if hit else ' (not there)'}", flush=True)
+            hits[what] = hits.get(what, 0) + hit
+            print(f"kill {done + hit}: {what}{'' if hit else ' (not there)'}", flush=True)
         if process.poll() is not None or what != "actor":
             end(family)
             process.wait()
@@ -104,7 +156,12 @@ def kills(folder: Path, sources: Path, count: int, more: tuple[str, ...]) -> Non
     if code:
         code = subprocess.run(run, check=False).returncode
     whole = subprocess.run(command("verify", str(out)), check=False).returncode
-    print(f"after {done} kills: exit {code}, verify {whole}, the same bytes: {digest(clean) == digest(out)}")
+    same = digest(clean) == digest(out)
+    told = ", ".join(f"{number} of {name}" for name, number in hits.items())
+    return (
+        f"{sum(hits.values())} kills ({told}), in {whole_runs + 1} archives one after the other. The last run: exit code {code}; "
+        f"verify: exit code {whole}; bytes of all labels {'the same as' if same else 'OTHER THAN'} those of an undisturbed run."
+    )
 
 
 def kill(driver: int, what: str) -> bool:
@@ -128,10 +185,9 @@ def below(root: int) -> list[int]:
     """A process and its descendants."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
+        fields = stat(int(folder.name))
+        if fields:
+            parents[int(folder.name)] = int(fields[1])
     found = {root}
     while more := {process for process, parent in parents.items() if parent in found} - found:
         found |= more

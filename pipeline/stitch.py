@@ -16,9 +16,10 @@ SAME_BOX = 0.9
 
 
 class Stitcher:
-    """Renumbers the records of a source's shards, which must come in order."""
+    """Renumbers the records of a source's shards, which must come in order. source: a name for all, None leaves theirs."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str | None = None) -> None:
+        self._source = source
         self._frames = 0
         self._next_id = 1
         self._last: Objects | None = None
@@ -41,6 +42,7 @@ class Stitcher:
             self._in_shard += 1
             yield replace(
                 record,
+                source=record.source if self._source is None else self._source,
                 frame_index=self._frames + record.frame_index,
                 objects=self._renamed(record.objects),
             )

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from everyframe.pipeline.archive.engine import Crew
-from everyframe.pipeline.archive.finish import Finisher, ShardLost
+from everyframe.pipeline.archive.finish import Finisher, ShardLost, why_short
+from everyframe.pipeline.archive.joining import Join
 from everyframe.pipeline.archive.journal import Entry, Journal, ShardRow
 from everyframe.pipeline.archive.progress import State, View
-from everyframe.pipeline.archive.types import PLAN, ShardKey, ShardOutcome, ShardTask
+from everyframe.pipeline.archive.purse import Purse
+from everyframe.pipeline.archive.types import JOIN, PLAN, ShardKey, ShardOutcome, ShardTask
 from everyframe.pipeline.errors import SourceError
 from everyframe.pipeline.interrupts import Interrupts
-from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.settings import STEERED, Goal, LabelSettings
 from everyframe.pipeline.sources.remote import is_remote
 from everyframe.pipeline.sources.shards import Shard
 
 WAIT_S = 1.0
+GROUP, GROUP_BYTES = 128, 16 << 20
+"""Results that are written together, at most: one wait for the disk for all of them."""
 CRASHES = 5
 """A shard that has taken so many workers with it is given up, even if fewer retries are asked for: nodes may vanish."""
 CPU_S_PER_MEGAPIXEL = 0.01
 """A first guess, of use to order shards and to weigh what is left: rates are measured."""
+
+
+LOWEST_PRICE = 1.0
+"""Of error, in dense frames for F1 from 0 to 1: hardly anything is looked at."""
+
+
+def at_price(settings: LabelSettings, price: float) -> LabelSettings:
+    """The same settings with the policy that is steered by a price of error."""
+    return replace(settings, policy=f"{STEERED}:{price:g}", goal=Goal())
 
 
 def expected_cost(frames: int, width: int, height: int) -> float:
@@ -33,12 +47,13 @@ def expected_cost(frames: int, width: int, height: int) -> float:
 
 @dataclass(slots=True)
 class _Source:
-    """A source in progress. todo: indices of shards that are not done; tries: of each."""
+    """A source in progress. todo: indices of shards that are not done. is_over: given up. is_joining: its files are being made."""
 
     entry: Entry
     settings: LabelSettings
     todo: set[int]
     is_over: bool = False
+    is_joining: bool = False
 
 
 class Driver:
@@ -52,17 +67,33 @@ class Driver:
         self._queue: list[tuple[float, int, int, Shard | None]] = []
         self._sources: dict[int, _Source] = {}
         self._tries: defaultdict[ShardKey, int] = defaultdict(int)
+        self._waiting: list[ShardOutcome] = []
+        self._waiting_since = 0.0
+        self.purse: Purse | None = None
         self.state = State()
 
     def run(self, interrupts: Interrupts) -> None:
         """Raises KeyboardInterrupt where `interrupts` lets one in, and EngineError, SinkError, DetectorError: what is done stays."""
         self._load()
-        while self._queue or self._crew.busy:
+        while self._queue or self._crew.busy or self._waiting:
             self._feed()
-            with interrupts.allowed():
-                outcomes = self._crew.wait(WAIT_S)
-            self.take(outcomes)
+            self.take(self._wait(interrupts))
+            if self._waiting and self._is_due():
+                self._write()
             self._view.update(self.state)
+
+    def _wait(self, interrupts: Interrupts) -> list[ShardOutcome]:
+        try:
+            with interrupts.allowed():
+                return self._crew.wait(self._crew.group_s / 2 if self._waiting else WAIT_S)
+        except BaseException:
+            self._write()
+            raise
+
+    def _is_due(self) -> bool:
+        """Whether what waits is to be written: it is much, or it has waited long, or nothing more is to come."""
+        much = len(self._waiting) >= GROUP or sum(len(o.data) for o in self._waiting) >= GROUP_BYTES
+        return much or not self._crew.busy or time.monotonic() - self._waiting_since >= self._crew.group_s
 
     def plan_only(self, interrupts: Interrupts) -> None:
         """Plans new sources, and labels nothing."""
@@ -104,7 +135,11 @@ class Driver:
             if row.shard.index in todo:
                 self._push(source, row.shard)
         if not todo:
-            self._finish(source)
+            self._push_join(source)
+
+    def _push_join(self, source: _Source) -> None:
+        source.is_joining = True
+        heapq.heappush(self._queue, (-math.inf, source.entry.id, JOIN, None))
 
     def _push(self, source: _Source, shard: Shard, is_retry: bool = False) -> None:
         cost = self._cost(source, shard)
@@ -121,24 +156,64 @@ class Driver:
             source = self._sources.get(number)
             if source is None or source.is_over or (shard is not None and index not in source.todo):
                 continue
-            self._crew.give(ShardTask(ShardKey(number, index), source.entry.path, source.settings, shard, -cost))
+            if index == JOIN:
+                self._join(source)
+            else:
+                key = ShardKey(number, index)
+                if self.purse is not None and shard is not None:
+                    self._pay(self.purse, key, source.entry, shard.frames_estimate)
+                self._crew.give(ShardTask(key, source.entry.path, source.settings, shard, -cost))
+
+    def _pay(self, purse: Purse, key: ShardKey, entry: Entry, frames: int) -> None:
+        """Before a shard is begun: where the budget is met, this one and all after it take the lowest price."""
+        if purse.is_due:
+            changed = []
+            for source in self._sources.values():
+                source.settings = at_price(source.settings, LOWEST_PRICE)
+                changed.append((source.entry.id, source.settings))
+            self._journal.set_settings(changed)
+            self._view.note(purse.close())
+        purse.begin(key, frames / entry.rate if entry.rate > 0 else 0.0)
 
     def take(self, outcomes: Iterable[ShardOutcome]) -> None:
-        """Plans and shards that came in."""
-        plans, whole = [], []
+        """Plans go on at once; shards and files wait for others to be written with."""
+        plans = []
         for outcome in outcomes:
             if outcome.plan is not None:
                 plans.append(outcome)
             elif outcome.state == "done" or (outcome.state == "broken" and not self._may_retry(outcome)):
-                whole.append(outcome)
+                self._hold(outcome)
             else:
                 self._again(outcome)
         if plans:
             self._take_plans(plans)
-        if whole:
-            self._finisher.keep(whole)
-            for outcome in whole:
+
+    def _hold(self, outcome: ShardOutcome) -> None:
+        source = self._sources.get(outcome.key.source)
+        if source is None or (outcome.made is None and outcome.key.index not in source.todo):
+            return  # it lies behind a break
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._waiting.append(outcome)
+
+    def _write(self) -> None:
+        """All that waits, onto the disk and then into the journal."""
+        waiting, self._waiting = self._waiting, []
+        shards = [outcome for outcome in waiting if outcome.made is None]
+        if shards:
+            self._finisher.keep(shards)
+            for outcome in shards:
                 self._done(outcome)
+        made = []
+        for outcome in waiting:
+            source = self._sources.get(outcome.key.source)
+            if outcome.made is not None and source is not None:
+                rows = self._journal.shards(source.entry.id)
+                made.append((source.entry, outcome.made, why_short(source.entry, outcome.made, rows)))
+        if made:
+            self._finisher.enter(made)
+            for entry, _, reason in made:
+                self._entered(entry, reason)
 
     def _take_plans(self, outcomes: list[ShardOutcome], go_on: bool = True) -> None:
         plans = [(outcome.key.source, outcome.plan) for outcome in outcomes if outcome.plan is not None]
@@ -155,34 +230,43 @@ class Driver:
 
     def _done(self, outcome: ShardOutcome) -> None:
         source, index = self._sources.get(outcome.key.source), outcome.key.index
-        if source is None:
+        if source is None or index not in source.todo:
             return
         source.todo.discard(index)
         self._tries.pop(outcome.key, None)
         if outcome.state == "broken":
             source.todo = {i for i in source.todo if i < index}
         rate = source.entry.rate
+        if self.purse is not None:
+            self.purse.end(outcome.key, outcome.stats.total_cpu_ms / 1e3)
         cost = expected_cost(outcome.stats.frames, source.entry.width, source.entry.height)
         self.state.take(outcome.stats, outcome.stats.frames / rate if rate > 0 else 0.0, cost)
         if not source.todo and not source.is_over:
-            self._finish(source)
+            self._push_join(source)
 
-    def _finish(self, source: _Source) -> None:
+    def _join(self, source: _Source) -> None:
+        """Gives a source whose shards are all there to a worker, or makes its files here."""
         entry = source.entry
+        key = ShardKey(entry.id, JOIN)
         rows = self._journal.shards(entry.id)
         try:
-            self._finisher.finish(entry, [row for row in rows if row.shard.index <= _end(rows)])
+            join = self._finisher.join(entry, [row for row in rows if row.shard.index <= _end(rows)])
         except ShardLost as e:
             self._journal.forget(e.key)
             source.todo.add(e.key.index)
+            source.is_joining = False
             self._push(source, rows[e.key.index].shard)
-            return
         except SourceError as e:
             self._give_up(source, str(e))
-            return
-        broken = next((row.reason for row in rows if row.status == "broken"), "")
-        if broken:
-            self._view.error(broken)
+        else:
+            if isinstance(join, Join):
+                self._crew.give(ShardTask(key, entry.path, source.settings, join=join))
+            else:
+                self._hold(ShardOutcome(key, "done", made=join))
+
+    def _entered(self, entry: Entry, reason: str) -> None:
+        if reason:
+            self._view.error(reason)
         self.state.sources_done += 1
         self._sources.pop(entry.id)
 
@@ -197,14 +281,16 @@ class Driver:
         source = self._sources.get(key.source)
         if source is None or source.is_over:
             return
+        if self.purse is not None:
+            self.purse.end(key, None)
         self._tries[key] += 1
         most = max(self._retries, CRASHES) if outcome.state == "crashed" else self._retries
         if self._tries[key] > most:
             self._give_up(source, outcome.reason)
             return
         self._journal.count_retry(key.source)
-        if key.index == PLAN:
-            heapq.heappush(self._queue, (0.0, key.source, PLAN, None))
+        if key.index in (PLAN, JOIN):
+            heapq.heappush(self._queue, (0.0, key.source, key.index, None))
         else:
             self._push(source, self._journal.shards(key.source)[key.index].shard, is_retry=True)
 

@@ -8,19 +8,20 @@ from dataclasses import asdict, dataclass, replace
 import orjson
 
 from everyframe.pipeline.archive.allocate import Choice, Point, allocate
-from everyframe.pipeline.archive.batch import Driver
+from everyframe.pipeline.archive.batch import LOWEST_PRICE, Driver, at_price
 from everyframe.pipeline.archive.engine import Crew
 from everyframe.pipeline.archive.estimate import Sample, estimate_cost, spread_out
 from everyframe.pipeline.archive.journal import Entry, Journal
 from everyframe.pipeline.archive.labeller import first_frames
 from everyframe.pipeline.archive.progress import View
+from everyframe.pipeline.archive.purse import Purse, Rates
 from everyframe.pipeline.archive.types import AllocationRow, ShardKey, ShardOutcome, ShardTask
 from everyframe.pipeline.audits import AuditSums, estimate
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.interrupts import Interrupts
-from everyframe.pipeline.settings import STEERED, Goal
+from everyframe.pipeline.settings import STEERED
 
-PRICES = (1.0, 4.0, 16.0, 64.0)
+PRICES = (LOWEST_PRICE, 4.0, 16.0, 64.0)
 """Of error, in dense frames for F1 from 0 to 1: from where hardly anything is looked at to where nearly all is."""
 PILOT_FRAMES, PILOT_AUDIT = 250, 0.08
 PILOTS = 2
@@ -91,10 +92,16 @@ def dry_run(journal: Journal, driver: Driver, crew: Crew, interrupts: Interrupts
 def spend(
     journal: Journal, driver: Driver, crew: Crew, interrupts: Interrupts, view: View, budget_h: float
 ) -> None:
-    """Gives every planned source its price of error, once: a continued run keeps what was decided. The pilots' own CPU counts.
-    Raises UsageError where the policy has no price."""
-    if journal.meta("allocation"):
-        return
+    """Gives every planned source its price of error, once: a continued run keeps what was decided. The pilots' own CPU counts. The
+    driver then watches what is really spent. Raises UsageError where the policy has no price."""
+    if not journal.meta("allocation"):
+        _decide(journal, driver, crew, interrupts, view, budget_h)
+    driver.purse = Purse.opened(journal, budget_h * 3600)
+
+
+def _decide(
+    journal: Journal, driver: Driver, crew: Crew, interrupts: Interrupts, view: View, budget_h: float
+) -> None:
     driver.plan_only(interrupts)
     entries = journal.entries("planned")
     if any(journal.settings(entry.id).policy != STEERED for entry in entries):
@@ -109,12 +116,14 @@ def spend(
     if not entries:
         return
     choices = allocate(points, budget_h * 3600 - spent)
-    changed = []
-    for members, choice in zip(groups.values(), choices, strict=True):
+    changed, rates = [], {}
+    for members, curve, choice in zip(groups.values(), points, choices, strict=True):
+        media = max(sum(entry.seconds for entry in members), 1e-9)
         for entry in members:
-            settings = journal.settings(entry.id)
-            changed.append((entry.id, replace(settings, policy=f"{STEERED}:{choice.point.price:g}", goal=Goal())))
+            changed.append((entry.id, at_price(journal.settings(entry.id), choice.point.price)))
+            rates[entry.camera] = Rates(min(point.cpu_s for point in curve) / media, choice.point.cpu_s / media)
     journal.set_settings(changed)
+    Purse.keep(journal, spent, rates)
     rows = [_row(name, members, c) for (name, members), c in zip(groups.items(), choices, strict=True)]
     rows.append(AllocationRow("pilots", 0.0, spent, None, "to learn what accuracy costs in each group"))
     journal.set_meta(allocation=orjson.dumps([asdict(row) for row in rows]).decode())
@@ -143,7 +152,7 @@ def _pilot(
     points, spent = [], 0.0
     for price in PRICES:
         tried = [
-            replace(t, settings=replace(t.settings, policy=f"{STEERED}:{price:g}", goal=Goal(), audit=PILOT_AUDIT)) for t in tasks
+            replace(t, settings=replace(at_price(t.settings, price), audit=PILOT_AUDIT)) for t in tasks
         ]
         sums, cpu_s, seconds = AuditSums(), 0.0, 0.0
         for task, outcome in zip(tried, carry_out(crew, tried, interrupts, view), strict=True):

@@ -10,7 +10,11 @@ from everyframe.pipeline.archive.types import ShardOutcome, ShardTask
 
 
 class Crew(Protocol):
-    """Takes tasks while it has `room`, and gives their outcomes in any order. Every task has an outcome in the end."""
+    """Takes tasks while it has `room`, and gives their outcomes in any order. Every task has an outcome in the end.
+
+    group_s: how long an outcome may wait for others to be written with; 0 where `wait` itself may take long."""
+
+    group_s: float
 
     @property
     def room(self) -> int:
@@ -30,6 +34,8 @@ class Crew(Protocol):
 
 class LocalCrew:
     """One task at a time, in this process."""
+
+    group_s = 0.0
 
     def __init__(self, labeller: ShardLabeller | None = None) -> None:
         self._labeller = labeller or ShardLabeller()

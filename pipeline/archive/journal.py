@@ -19,16 +19,23 @@ import orjson
 
 from everyframe.pipeline.archive.packed import stats_of, stats_text
 from everyframe.pipeline.archive.plan import settings_of, settings_text
-from everyframe.pipeline.archive.types import ShardKey, ShardOutcome, SourcePlan, SourceSpec, WrittenFile
+from everyframe.pipeline.archive.types import (
+    Made,
+    ShardKey,
+    ShardOutcome,
+    SourcePlan,
+    SourceSpec,
+    WrittenFile,
+)
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SinkError, UsageError
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.shards import Shard
 
 FOLDER = ".everyframe"
-VERSION = "1"
+VERSION = "2"
+_META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, camera TEXT NOT NULL, name TEXT NOT NULL UNIQUE, start TEXT,
     fingerprint TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'new', reason TEXT NOT NULL DEFAULT '',
@@ -39,7 +46,9 @@ CREATE INDEX IF NOT EXISTS by_status ON sources (status);
 CREATE TABLE IF NOT EXISTS shards (
     source INTEGER NOT NULL, idx INTEGER NOT NULL, start_pts INTEGER, end_pts INTEGER, frames INTEGER NOT NULL,
     status TEXT NOT NULL DEFAULT 'todo', sha256 TEXT, reason TEXT NOT NULL DEFAULT '', stats TEXT,
+    pack INTEGER, start INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (source, idx)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_pack ON shards (pack);
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, source INTEGER NOT NULL, kind TEXT NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
     sha256 TEXT NOT NULL) WITHOUT ROWID;
@@ -69,13 +78,23 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes of a shard lie: in which pack, from where, how many, and their sha256 in hex."""
+
+    pack: int
+    start: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShardRow:
-    """A shard in the journal. status: todo, done or broken. sha256: of its file's bytes."""
+    """A shard in the journal. status: todo, done or broken. place: None where it is not done, or has become files."""
 
     shard: Shard
     status: str
-    sha256: str | None
     reason: str
+    place: Place | None
 
 
 _ENTRY = "id, path, camera, name, start, fingerprint, status, reason, retries, width, height, codec, rate, frames, seconds"
@@ -97,10 +116,11 @@ class Journal:
             self._db = sqlite3.connect(path, isolation_level=None)
             for line in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000", "cache_size=-16000"):
                 self._db.execute(f"PRAGMA {line}")
+            self._db.execute(_META)
+            if self.meta("version", VERSION) != VERSION:
+                raise UsageError(f"{out} was written by another version of everyframe: name another folder with --out")
             self._db.executescript(_SCHEMA)
         self._path = path
-        if self.meta("version", VERSION) != VERSION:
-            raise UsageError(f"{out} was written by another version of everyframe: name another folder with --out")
 
     def _take_lock(self, out: Path) -> None:
         try:
@@ -199,22 +219,40 @@ class Journal:
             db.executemany("UPDATE sources SET settings = ? WHERE id = ?", rows)
 
     def shards(self, source: int) -> list[ShardRow]:
-        query = "SELECT idx, start_pts, end_pts, frames, status, sha256, reason FROM shards WHERE source = ? ORDER BY idx"
-        return [ShardRow(Shard(*row[:4]), row[4], row[5], row[6]) for row in self._all(query, (source,))]
+        query = (
+            "SELECT idx, start_pts, end_pts, frames, status, reason, pack, start, size, sha256 FROM shards WHERE source = ? "
+            "ORDER BY idx"
+        )
+        return [
+            ShardRow(Shard(*row[:4]), row[4], row[5], None if row[6] is None else Place(*row[6:]))
+            for row in self._all(query, (source,))
+        ]
 
-    def commit(self, outcomes: Sequence[tuple[ShardOutcome, str]]) -> None:
-        """Shards whose files are on the disk, with the sha256 of each."""
+    def last_pack(self) -> int:
+        """The highest number of a pack that is spoken of, 0 where there is none."""
+        return int(self._all("SELECT COALESCE(MAX(pack), 0) FROM shards", ())[0][0])
+
+    def packs(self) -> set[int]:
+        """That are spoken of."""
+        return {row[0] for row in self._all("SELECT DISTINCT pack FROM shards WHERE pack IS NOT NULL", ())}
+
+    def commit(self, outcomes: Sequence[tuple[ShardOutcome, Place]]) -> None:
+        """Shards that are on the disk."""
         with self.transaction() as db:
             db.executemany(
-                "UPDATE shards SET status = ?, sha256 = ?, reason = ?, stats = ? WHERE source = ? AND idx = ?",
-                [(o.state, sha, o.reason, stats_text(o.stats), o.key.source, o.key.index) for o, sha in outcomes],
+                "UPDATE shards SET status = ?, pack = ?, start = ?, size = ?, sha256 = ?, reason = ?, stats = ? "
+                "WHERE source = ? AND idx = ?",
+                [
+                    (o.state, p.pack, p.start, p.size, p.sha256, o.reason, stats_text(o.stats), o.key.source, o.key.index)
+                    for o, p in outcomes
+                ],
             )
 
     def forget(self, key: ShardKey) -> None:
-        """A shard whose file is not what it was is done again."""
+        """A shard whose bytes are not what they were is done again."""
         with self.transaction() as db:
             db.execute(
-                "UPDATE shards SET status = 'todo', sha256 = NULL, reason = '' WHERE source = ? AND idx = ?",
+                "UPDATE shards SET status = 'todo', pack = NULL, sha256 = NULL, reason = '' WHERE source = ? AND idx = ?",
                 (key.source, key.index),
             )
 
@@ -233,20 +271,25 @@ class Journal:
             total.add(stats_of(text))
         return total
 
-    def finish(
-        self, entry: Entry, frames: int, seconds: float, reason: str, files: Sequence[tuple[str, WrittenFile]], origins: dict[str, int]
-    ) -> None:
-        """A source whose files are on the disk: (kind, file), paths below the archive's folder. reason: why it ends early."""
-        text = stats_text(self.shard_stats(entry.id))
+    def finish(self, sources: Sequence[tuple[Entry, Made, str]]) -> set[int]:
+        """Sources whose files are on the disk: (entry, files, why it ends early or ""). Returns packs that are no longer needed."""
+        stats = {entry.id: stats_text(self.shard_stats(entry.id)) for entry, _, _ in sources}
         with self.transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
-                [(f.path, entry.id, kind, f.rows, f.size, f.sha256) for kind, f in files],
-            )
-            db.execute(
-                "UPDATE sources SET status = ?, reason = ?, frames = ?, seconds = ?, stats = ?, origins = ? WHERE id = ?",
-                ("broken" if reason else "done", reason, frames, seconds, text, orjson.dumps(origins).decode(), entry.id),
-            )
+            freed = set[int]()
+            for entry, made, reason in sources:
+                db.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+                    [(f.path, entry.id, kind, f.rows, f.size, f.sha256) for kind, f in made.files],
+                )
+                state, origins = "broken" if reason else "done", orjson.dumps(made.origins).decode()
+                db.execute(
+                    "UPDATE sources SET status = ?, reason = ?, frames = ?, seconds = ?, stats = ?, origins = ? WHERE id = ?",
+                    (state, reason, made.frames, made.seconds, stats[entry.id], origins, entry.id),
+                )
+                packs = db.execute("SELECT DISTINCT pack FROM shards WHERE source = ? AND pack IS NOT NULL", (entry.id,))
+                freed |= {row[0] for row in packs.fetchall()}
+                db.execute("UPDATE shards SET pack = NULL WHERE source = ?", (entry.id,))
+            return {p for p in freed if not db.execute("SELECT 1 FROM shards WHERE pack = ? LIMIT 1", (p,)).fetchone()}
 
     def files(self, source: int | None = None) -> list[tuple[str, WrittenFile]]:
         """(kind, file) of one source or of all."""
@@ -296,6 +339,6 @@ def _translated(path: Path) -> Iterator[None]:
         raise write_error(path, e) from e
 
 
-def shard_file(folder: Path, key: ShardKey) -> Path:
-    """Where a shard's bytes lie until its source is done."""
-    return folder / "shards" / f"{key.source:06d}" / f"{key.index:05d}.shard"
+def pack_file(folder: Path, number: int) -> Path:
+    """Where the bytes of shards that came in together lie, until their sources are done."""
+    return folder / "shards" / f"{number:08d}.shard"

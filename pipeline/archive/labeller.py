@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from everyframe.pipeline.archive.joining import Join, join_elsewhere
 from everyframe.pipeline.archive.packed import pack
 from everyframe.pipeline.archive.types import ShardKey, ShardOutcome, ShardTask, SourcePlan
 from everyframe.pipeline.engines.base import RunStats
@@ -31,7 +32,15 @@ class ShardLabeller:
 
     def do(self, task: ShardTask) -> ShardOutcome:
         """Never raises for what is wrong with a source; DetectorError and the like, which concern all, it does raise."""
+        if task.join is not None:
+            return self._join(task.key, task.join)
         return self._plan(task) if task.shard is None else self._label(task, task.shard)
+
+    def _join(self, key: ShardKey, join: Join) -> ShardOutcome:
+        try:
+            return ShardOutcome(key, "done", made=join_elsewhere(join))
+        except (EveryframeError, OSError) as e:
+            return failed(key, e)
 
     def _plan(self, task: ShardTask) -> ShardOutcome:
         try:
@@ -53,7 +62,9 @@ class ShardLabeller:
         labels: list[FrameLabels] = []
         try:
             with FileSource(task.path, shard.start_pts, shard.end_pts) as source:
-                worker = StreamWorker(source, self._detectors.get(settings, source.info), settings)
+                detector = self._detectors.get(settings, source.info)
+                others = self._detectors.capacities(settings, source.info, detector)
+                worker = StreamWorker(source, detector, settings, others)
                 try:
                     for chunk in worker.chunks():
                         labels += chunk
@@ -64,7 +75,7 @@ class ShardLabeller:
         return ShardOutcome(task.key, "done", pack(labels, worker.last), worker.stats)
 
 
-def failed(key: ShardKey, error: EveryframeError) -> ShardOutcome:
+def failed(key: ShardKey, error: Exception) -> ShardOutcome:
     """A source or a shard of which nothing can be read."""
     return ShardOutcome(key, "failed", stats=RunStats(), reason=mask_secrets(" ".join(str(error).split())))
 

@@ -9,6 +9,7 @@ import orjson
 
 from everyframe.pipeline.archive.finish import write_json
 from everyframe.pipeline.archive.journal import Entry, Journal
+from everyframe.pipeline.archive.purse import met
 from everyframe.pipeline.archive.report_html import write_report
 from everyframe.pipeline.archive.tables import write_sources
 from everyframe.pipeline.archive.types import AllocationRow, ArchiveReport, SourceReport, SourceRow
@@ -41,7 +42,7 @@ def report_of(
         frames=sum(origins.values()), media_s=media, cpu_s=total.total_cpu_ms / 1e3, wall_s=wall_s, f1=_f1(total.audits),
         audits=total.audits.n, steps={name: ms / 1e3 for name, ms in sorted(total.cpu_ms.items())}, origins=origins,
         settings=settings, allocation=tuple(allocation), budget_cpu_h=budget_cpu_h, interrupted=interrupted,
-        notes=tuple(mask_secrets(note) for note in total.notes),
+        notes=tuple(mask_secrets(note) for note in (*total.notes, met(journal)) if note),
     )  # fmt: skip
 
 
@@ -70,7 +71,6 @@ def write(out: Path, report: ArchiveReport) -> None:
     """sources.parquet, report.json and report.html in the archive's folder. Raises SinkError."""
     write_sources(out, [source.row for source in report.sources])
     write_json(out / "report.json", report)
-    write_report(out / "report.html", report)
     write_report(out / "report.html", report)
 
 

@@ -15,7 +15,8 @@ from everyframe.pipeline.archive import plan, reporting
 from everyframe.pipeline.archive.batch import Driver
 from everyframe.pipeline.archive.budget import DryRun, dry_run, spend
 from everyframe.pipeline.archive.engine import Crew
-from everyframe.pipeline.archive.finish import Finisher, remove_parts
+from everyframe.pipeline.archive.finish import Finisher, remove_remains
+from everyframe.pipeline.archive.joining import Form
 from everyframe.pipeline.archive.journal import VERSION, Journal
 from everyframe.pipeline.archive.progress import State, View
 from everyframe.pipeline.archive.types import ArchiveReport, SourceSpec
@@ -71,7 +72,7 @@ def label_archive(
     """
     begun, wall = datetime.now(UTC), time.monotonic()
     with Journal(options.out) as journal:
-        remove_parts(options.out)
+        remove_remains(options.out, journal)
         troubles = register(journal, specs, settings, options)
         for trouble in troubles:
             view.error(trouble)
@@ -83,7 +84,7 @@ def label_archive(
             target = None
             if publishing.url is not None:
                 target = RedisTarget(publishing.url, settings.redis_maxlen, settings.redis_wait)
-            finisher = Finisher(options.out, journal, names, options.formats, target, settings.limit)
+            finisher = Finisher(options.out, journal, Form(names, options.formats, settings.limit), target)
             if journal.entries("new", "planned"):
                 with closing(make_crew()) as crew, Interrupts() as interrupts, view:
                     driver = Driver(journal, finisher, crew, view, labels, options.retries)
@@ -109,7 +110,7 @@ def try_archive(
             view.error(trouble)
         model = _settled(journal, settings.label_settings().model, specs)
         labels = replace(settings.label_settings(), model=model)
-        finisher = Finisher(options.out, journal, class_names(settings.model))
+        finisher = Finisher(options.out, journal, Form(class_names(settings.model)))
         with closing(make_crew()) as crew, Interrupts() as interrupts, view:
             driver = Driver(journal, finisher, crew, view, labels, options.retries)
             return dry_run(journal, driver, crew, interrupts, view)
@@ -128,7 +129,7 @@ def register(journal: Journal, specs: Sequence[SourceSpec], settings: RunSetting
     now = plan.told(settings, weights, options.formats, options.budget_cpu_h, options.shard_frames)
     before = journal.meta("told")
     different = plan.differences(orjson.loads(before), now) if before else ""
-    finisher = Finisher(options.out, journal, ())
+    finisher = Finisher(options.out, journal, Form(()))
     if different and not options.redo:
         raise UsageError(
             f"{options.out} holds labels that were made with other settings ({different}): name another folder with --out, or "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -33,6 +33,8 @@ BATCH = 2048
 ROW_GROUP = 16384
 """Frames: 11 minutes at 25 fps. Smaller ones skip more but cost more bytes."""
 _LONGEST = 200
+Batch = Callable[[Sequence[FrameLabels]], pa.RecordBatch]
+"""Rows as columns."""
 
 SOURCES = pa.schema(
     [
@@ -66,7 +68,7 @@ def write_labels(
     and then leaves no file under its final name.
     """
     files = _Files(folder / LABELS_FOLDER, camera, source, LABELS)
-    return files.write(_by_day(labels, start, lambda rows: label_batch(rows, source, utc(start), tuple(names))))
+    return _write(labels, start, [(files, _label_rows(source, start, names))])[0]
 
 
 def write_costs(
@@ -74,7 +76,21 @@ def write_costs(
 ) -> list[WrittenFile]:
     """As `write_labels`, but the CPU ms of each frame by step: these differ from run to run."""
     files = _Files(folder / COSTS_FOLDER, camera, source, COSTS)
-    return files.write(_by_day(labels, start, lambda rows: cost_batch(rows, source)))
+    return _write(labels, start, [(files, lambda rows: cost_batch(rows, source))])[0]
+
+
+def write_tables(
+    folder: Path, camera: str, source: str, start: datetime | None, labels: Iterable[FrameLabels], names: Sequence[str]
+) -> tuple[list[WrittenFile], list[WrittenFile]]:
+    """`write_labels` and `write_costs` in one pass."""
+    rows = _Files(folder / LABELS_FOLDER, camera, source, LABELS), _label_rows(source, start, names)
+    costs = _Files(folder / COSTS_FOLDER, camera, source, COSTS), lambda rows: cost_batch(rows, source)
+    written = _write(labels, start, [rows, costs])
+    return written[0], written[1]
+
+
+def _label_rows(source: str, start: datetime | None, names: Sequence[str]) -> Batch:
+    return lambda rows: label_batch(rows, source, utc(start), tuple(names))
 
 
 def write_sources(folder: Path, rows: Iterable[SourceRow]) -> WrittenFile:
@@ -125,16 +141,28 @@ def table_path(folder: Path, kind: str, camera: str, day: str, source: str) -> P
     return folder / kind / f"camera={file_name(camera)}" / f"day={day}" / f"{file_name(source)}.parquet"
 
 
-def _by_day(
-    labels: Iterable[FrameLabels], start: datetime | None, batch: Any
-) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _write(
+    labels: Iterable[FrameLabels], start: datetime | None, tables: Sequence[tuple[_Files, Batch]]
+) -> list[list[WrittenFile]]:
+    """Writes the same rows into each of `tables`."""
+    try:
+        for day, rows in _by_day(labels, start):
+            for files, batch in tables:
+                files.add(day, batch(rows))
+        return [files.finish() for files, _ in tables]
+    finally:
+        for files, _ in tables:
+            files.discard()
+
+
+def _by_day(labels: Iterable[FrameLabels], start: datetime | None) -> Iterator[tuple[str, list[FrameLabels]]]:
     rows = iter(labels)
     while chunk := list(islice(rows, BATCH)):
         days = [day_of(start, row.time_s) for row in chunk]
         first = 0
         for i in range(1, len(chunk) + 1):
             if i == len(chunk) or days[i] != days[first]:
-                yield days[first], batch(chunk[first:i])
+                yield days[first], chunk[first:i]
                 first = i
 
 
@@ -144,20 +172,21 @@ class _Files:
     def __init__(self, folder: Path, camera: str, source: str, schema: pa.Schema) -> None:
         self._folder, self._camera, self._source = folder, camera, source
         self._schema = schema
+        self._files: dict[str, _File] = {}
 
-    def write(self, batches: Iterator[tuple[str, pa.RecordBatch]]) -> list[WrittenFile]:
-        files: dict[str, _File] = {}
-        try:
-            for day, batch in batches:
-                if day not in files:
-                    path = table_path(self._folder.parent, self._folder.name, self._camera, day, self._source)
-                    meta = {"everyframe.camera": self._camera, "everyframe.source": self._source, "everyframe.day": day}
-                    files[day] = _File(path, self._schema.with_metadata(meta))
-                files[day].add(batch)
-            return [files[day].finish() for day in sorted(files)]
-        finally:
-            for file in files.values():
-                file.discard()
+    def add(self, day: str, batch: pa.RecordBatch) -> None:
+        if day not in self._files:
+            path = table_path(self._folder.parent, self._folder.name, self._camera, day, self._source)
+            meta = {"everyframe.camera": self._camera, "everyframe.source": self._source, "everyframe.day": day}
+            self._files[day] = _File(path, self._schema.with_metadata(meta))
+        self._files[day].add(batch)
+
+    def finish(self) -> list[WrittenFile]:
+        return [self._files[day].finish() for day in sorted(self._files)]
+
+    def discard(self) -> None:
+        for file in self._files.values():
+            file.discard()
 
 
 class _File:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.shards import Shard
+
+if TYPE_CHECKING:
+    from everyframe.pipeline.archive.joining import Join
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +25,48 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ShardKey:
-    """source: its number in the journal. index: from 0; -1 for the plan of a source, which comes before its shards."""
+    """source: its number in the journal. index: from 0; PLAN before a source's shards, JOIN after them."""
 
     source: int
     index: int
 
 
-PLAN = -1
+PLAN, JOIN = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """What a worker is given. shard: None for a plan. cost: expected CPU seconds, by which tasks are ordered."""
+    """What a worker is given. shard: None for a plan and for a join. cost: expected CPU seconds, by which tasks are ordered. join:
+    the shards of a source, to be made its files."""
 
     key: ShardKey
     path: str
     settings: LabelSettings
     shard: Shard | None = None
     cost: float = 0.0
+    join: Join | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file that is whole and has its final name. rows: of its table. sha256: of its bytes, in hex. size: bytes."""
+
+    path: str
+    rows: int
+    sha256: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """All files of one source. files: (kind, file), paths below the archive's folder. data: bytes of each, where a worker made them;
+    empty where they have their final names. seconds: of media. origins: frames by how their labels came to be."""
+
+    frames: int
+    seconds: float
+    origins: dict[str, int]
+    files: tuple[tuple[str, WrittenFile], ...] = ()
+    data: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +92,8 @@ class ShardOutcome:
     """What a worker answers: whole, or not at all.
 
     state: done; broken: the file ends inside the shard, `data` has what came before; failed: nothing could be read; crashed:
-    the worker is gone. data: `packed.pack` of the shard's records and of its last look, empty for a plan. reason: a
-    sentence, of all states but done.
+    the worker is gone. data: `packed.pack` of the shard's records and of its last look, of a shard only; plan and made: of
+    those. reason: a sentence, of all states but done.
     """
 
     key: ShardKey
@@ -74,17 +101,8 @@ class ShardOutcome:
     data: bytes = b""
     stats: RunStats = field(default_factory=RunStats)
     plan: SourcePlan | None = None
+    made: Made | None = None
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """A file that is whole and has its final name. rows: of its table. sha256: of its bytes, in hex. size: bytes."""
-
-    path: str
-    rows: int
-    sha256: str
-    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

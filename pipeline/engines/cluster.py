@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
@@ -10,8 +11,10 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from everyframe.pipeline.errors import EngineError, mask_secrets
@@ -30,6 +33,10 @@ _ALONE = {
 """For a cluster on this machine alone: out of reach of the network, and of other users of the machine."""
 OBJECT_STORE_BYTES = 256 << 20
 KNOCK_S = 5.0
+FOLDERS, PREFIX, HELD = "/tmp", "ef-ray-", "held"
+"""Ray's files lie in a folder of ours, whose file `held` is locked as long as its owner lives."""
+YOUNG_S = 60.0
+"""A folder's owner may not have locked it yet."""
 
 
 class Cluster:
@@ -41,6 +48,7 @@ class Cluster:
         self._address = address
         self._is_started = False
         self._folder: str | None = None
+        self._held: Any = None
 
     def start(self, threads: int) -> None:
         """threads: of the CNN in each process. Raises EngineError."""
@@ -80,11 +88,15 @@ class Cluster:
             self._is_started = False
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._held.close()
             self._folder = None
 
     def _local(self) -> dict[str, Any]:
+        remove_left_folders()
         # short: Ray's sockets lie far below it, and their paths may have 107 bytes
-        self._folder = tempfile.mkdtemp(prefix="ef-ray-", dir="/tmp")
+        self._folder = tempfile.mkdtemp(prefix=PREFIX, dir=FOLDERS)
+        self._held = open(os.path.join(self._folder, HELD), "w")  # noqa: SIM115  (held until close)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
         return {
             "address": "local",
             "num_cpus": self._cpus,
@@ -93,6 +105,29 @@ class Cluster:
             "_node_ip_address": "127.0.0.1",
             "_temp_dir": os.path.join(self._folder, "r"),  # Ray opens its folder to all, so ours is around it
         }
+
+
+def remove_left_folders(parent: str = FOLDERS) -> list[Path]:
+    """Removes Ray's files of our own runs that were killed: those whose owner's lock is gone. Returns them. Never raises."""
+    removed = []
+    for folder in Path(parent).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if _is_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder)
+    return removed
+
+
+def _is_left(folder: Path) -> bool:
+    facts = folder.lstat()
+    if facts.st_uid != os.geteuid() or time.time() - facts.st_mtime < YOUNG_S:
+        return False
+    with open(folder / HELD) as held:  # without it: not one of ours, or of an older version
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def ray_module() -> Any:

@@ -34,6 +34,8 @@ class RayCrew:
     gone is replaced; Ray puts the new one on any node with room.
     """
 
+    group_s = 0.5
+
     def __init__(
         self, workers: int, address: str | None = None, threads: int = 1, memory_bytes: int = 0, gpus: float = 0.0,
         frames_per_shard: int = FRAMES_PER_SHARD,

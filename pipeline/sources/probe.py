@@ -38,6 +38,7 @@ class _First:
     frame: Any = None
     fault: str | None = None
     lacks_times: bool = False
+    is_encrypted: bool = False
 
 
 def examine(path: str) -> Probe:
@@ -48,7 +49,7 @@ def examine(path: str) -> Probe:
     container, stream = open_video(path)
     try:
         first = _read_on(container, stream)
-        if first.frame is None and first.packets < _MOST_PACKETS:
+        if first.is_encrypted or (first.frame is None and first.packets < _MOST_PACKETS):
             raise _no_frames(path, first)
         return Probe(_info(path, container, stream, first), first.lacks_times)
     except av.error.FFmpegError as e:
@@ -62,6 +63,10 @@ def _no_frames(path: str, first: _First) -> SourceError:
     shown = mask_secrets(path)
     if first.packets == 0:
         return SourceError(f"{shown} has a video stream without frames: record or copy it again.")
+    if first.is_encrypted:
+        return SourceError(
+            f"{shown} is encrypted: decrypt it first (ffmpeg -decryption_key KEY -i IN -c copy OUT.mp4, with the key in hex)."
+        )
     return SourceError(f"{shown} has no frame that can be decoded: check that it plays, or copy it again.")
 
 
@@ -71,6 +76,9 @@ def _read_on(container: Any, stream: Any) -> _First:
     first = _First()
     for packet in _packets(container, stream):
         first.packets += 1
+        if packet.has_sidedata("encryption_info"):  # ISO/IEC 23001-7: its pictures are noise without the key
+            first.is_encrypted = True
+            break
         first.discarded += packet.is_discard
         check.look(packet)
         if first.frame is None:

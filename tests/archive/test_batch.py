@@ -11,9 +11,9 @@ import pytest
 from tests.archive.archives import SETTINGS, SHARD, digests, label, make_recordings
 
 from everyframe.pipeline.archive.engine import LocalCrew
-from everyframe.pipeline.archive.journal import Journal, shard_file
+from everyframe.pipeline.archive.journal import Journal, pack_file
 from everyframe.pipeline.archive.labeller import ShardLabeller
-from everyframe.pipeline.archive.types import PLAN, ShardKey, ShardOutcome, ShardTask
+from everyframe.pipeline.archive.types import ShardKey, ShardOutcome, ShardTask
 from everyframe.pipeline.archive.verify import verify
 from everyframe.pipeline.engines.base import Chunk
 from everyframe.pipeline.engines.local import LocalEngine
@@ -31,7 +31,7 @@ class Watched(ShardLabeller):
 
     def do(self, task: ShardTask) -> ShardOutcome:
         outcome = super().do(task)
-        if task.key.index != PLAN:
+        if task.key.index >= 0:
             self.done.append(task.key)
             if callable(self._after):
                 self._after(len(self.done))
@@ -189,6 +189,5 @@ def test_two_at_work_in_one_folder_are_refused(recordings: Path, tmp_path: Path)
         label(recordings, tmp_path)
 
 
-def test_shard_files_are_told_apart(tmp_path: Path) -> None:
-    keys = [ShardKey(a, b) for a in (1, 11, 111) for b in (0, 1, 10)]
-    assert len({shard_file(tmp_path, key) for key in keys}) == len(keys)
+def test_packs_are_told_apart(tmp_path: Path) -> None:
+    assert len({pack_file(tmp_path, number) for number in (1, 10, 11, 100, 100_000_000)}) == 5
