@@ -34,7 +34,8 @@ def goes_on(running: Watched, server: RedisServer, more: int = 30) -> None:
     wait_for(
         lambda: all(camera["waiting"] == 0 for camera in running.cameras().values()), why="an empty spool"
     )
-    assert running.status()["machine"]["redis"] == ""  # type: ignore[index]
+    # Said of the round before, or of the record before the last one: soon, not at once.
+    wait_for(lambda: (found := running.status()) and found["machine"]["redis"] == "", why="no trouble")
 
 
 def raw(clip: Path, target: Path, frames: int = 300) -> Path:
@@ -188,7 +189,7 @@ def test_a_full_spool_and_a_full_disk(reason: str, clip: str, server: RedisServe
         goes_on(running, server)
         camera = running.check(running.stop())["street"]
     assert dropped(camera, reason) >= 20
-    check_stream(entries(server.url, "street"), holes=dropped(camera, reason))
+    check_stream(entries(server.url, "street"), holes=dropped(camera, reason, "overload"))
 
 
 def test_sigterm_under_load(clip: str, server: RedisServer, tmp_path: Path) -> None:
@@ -205,12 +206,14 @@ def test_processes_are_killed(clip: str, server: RedisServer, tmp_path: Path) ->
     arguments = (clip, *QUICK, "--realtime", "--loop", "--redis", server.url)
     with watched(tmp_path, *arguments, engine="ray") as running:
         running.published(20)
+        epoch = running.cameras()["street"]["epoch"]
         os.kill(process_of(running, "CameraActor"), signal.SIGKILL)
-        killed = time.monotonic()
+        killed = time.time()
         wait_for(lambda: running.status()["machine"]["restarts"] == 1, why="a restart")  # type: ignore[index]
+        again = wait_for(lambda: (now := running.cameras()["street"]["epoch"]) > epoch and now, why="another process")
+        assert again / 1000 - killed < RESTART_S
         published = running.count("published")
         running.published(published + 20)
-        assert time.monotonic() - killed < 2 * RESTART_S
 
         looks = running.status()["machine"]["looks"]  # type: ignore[index]
         os.kill(process_of(running, "DetectorActor"), signal.SIGKILL)
