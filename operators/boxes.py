@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -41,10 +42,21 @@ def clip(boxes: F32, width: int, height: int) -> F32:
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
 
 
+@njit(cache=True, nogil=True)
+def _share_inside(boxes, width, height, out):  # type: ignore[no-untyped-def]
+    zero, right, bottom = np.float32(0), np.float32(width), np.float32(height)
+    for i in range(len(boxes)):
+        x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
+        whole = (x2 - x1) * (y2 - y1)
+        w = min(max(x2, zero), right) - min(max(x1, zero), right)
+        h = min(max(y2, zero), bottom) - min(max(y1, zero), bottom)
+        out[i] = w * h / whole if whole > 0 else zero
+
+
 def share_inside(boxes: F32, width: int, height: int) -> F32:
     """(n, 4) -> (n,): which share of each box lies inside the picture, 0 for boxes without area."""
-    whole = area(boxes)
-    out: F32 = np.divide(area(clip(boxes, width, height)), whole, out=np.zeros_like(whole), where=whole > 0)
+    out = np.empty(len(boxes), np.float32)
+    _share_inside(boxes, width, height, out)
     return out
 
 

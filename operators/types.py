@@ -55,12 +55,21 @@ class Objects:
 
     def __post_init__(self) -> None:
         n = len(self.score)
+        one = (n,)
+        if (
+            self.xyxy.shape != (n, 4)
+            or self.class_id.shape != one
+            or self.track_id.shape != one
+            or self.origin.shape != one
+        ):
+            raise ValueError(self._fault(n))
+
+    def _fault(self, n: int) -> str:
         if self.xyxy.shape != (n, 4):
-            raise ValueError(f"Objects.xyxy must have shape ({n}, 4), got {self.xyxy.shape}")
-        for name in ("class_id", "track_id", "origin"):
-            shape = getattr(self, name).shape
-            if shape != (n,):
-                raise ValueError(f"Objects.{name} must have shape ({n},), got {shape}")
+            return f"Objects.xyxy must have shape ({n}, 4), got {self.xyxy.shape}"
+        shapes = {name: getattr(self, name).shape for name in ("class_id", "track_id", "origin")}
+        name = next(name for name, shape in shapes.items() if shape != (n,))
+        return f"Objects.{name} must have shape ({n},), got {shapes[name]}"
 
     def __len__(self) -> int:
         return len(self.score)
@@ -76,7 +85,8 @@ class Objects:
 
     @classmethod
     def empty(cls) -> Objects:
-        return cls.of(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+        """No objects: always the same, as arrays without an element cannot be written to."""
+        return _NOTHING
 
     @classmethod
     def of(
@@ -104,6 +114,9 @@ class Objects:
             np.concatenate([p.track_id for p in parts]),
             np.concatenate([p.origin for p in parts]),
         )
+
+
+_NOTHING = Objects.of(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class Reporter:
         self._last = 0
 
     def __call__(self, objects: Objects) -> Objects:
+        if not len(objects):
+            return objects
         shown = self.select(objects)
         ids = [self._id(track) for track in shown.track_id.tolist()]
         return Objects(shown.xyxy, shown.score, shown.class_id, np.array(ids, np.int32), shown.origin)
@@ -40,8 +42,10 @@ class Reporter:
 
     def select(self, objects: Objects) -> Objects:
         """What is reported of these objects, under the identities that they have."""
+        if not len(objects):
+            return objects
         kept = objects.score >= self._conf
         if len(self._class_ids):
-            kept &= np.isin(objects.class_id, self._class_ids)
+            kept &= (objects.class_id[:, None] == self._class_ids).any(1)
         shown = objects[kept]
         return shown[without_doubles(shown.xyxy, shown.score, shown.class_id, MOST_OVERLAP)]

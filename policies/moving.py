@@ -14,10 +14,10 @@ from everyframe.policies.stray import (
     FASTEST_PX,
     FORGET,
     MOVING_PX,
-    NEIGHBOURS,
     REACH,
     RESTLESS,
     Bool,
+    _active,
     _mark,
 )
 
@@ -33,65 +33,21 @@ class Active:
 
 
 @njit(cache=True, nogil=True)
-def _medians(motion, known):  # type: ignore[no-untyped-def]
-    """`stray._median` of both components in one pass, and how many cells are not known."""
-    counts = np.zeros((2, 513), np.int64)
-    zeros = n = 0
-    for r in range(known.shape[0]):
-        for c in range(known.shape[1]):
-            if not known[r, c]:
-                continue
-            n += 1
-            x, y = motion[r, c, 0], motion[r, c, 1]
-            if x == 0 and y == 0:
-                zeros += 1
-                continue
-            counts[0, min(max(int(np.round(4 * x)), -256), 256) + 256] += 1
-            counts[1, min(max(int(np.round(4 * y)), -256), 256) + 256] += 1
-    counts[0, 256] += zeros
-    counts[1, 256] += zeros
-    out = np.zeros(2)
-    for axis in range(2):
-        passed = 0
-        for bin in range(513):
-            passed += counts[axis, bin]
-            if 2 * passed >= n:
-                out[axis] = (bin - 256) / 4.0
-                break
-    return out[0], out[1], known.size - n
-
-
-@njit(cache=True, nogil=True)
 def _frame_part(motion, known, restless):  # type: ignore[no-untyped-def]
     rows, cols = known.shape
-    mx, my, unknown = _medians(motion, known)
-    moves = np.zeros((rows + 2, cols + 2), np.bool_)
-    still = max(abs(mx), abs(my)) <= MOVING_PX
-    for r in range(rows):
-        for c in range(cols):
-            x, y = motion[r, c, 0], motion[r, c, 1]
-            if not known[r, c] or (still and x == 0 and y == 0):
-                continue
-            moves[r + 1, c + 1] = max(abs(x - mx), abs(y - my)) > MOVING_PX
+    active, mx, my, unknown = _active(motion, known)
     cells = np.empty((rows * cols, 2), np.int32)
     weight = np.empty((rows * cols, 2), np.float32)
     n = 0
     for r in range(rows):
         for c in range(cols):
-            active = False
-            if moves[r + 1, c + 1]:
-                beside = 0
-                for y in range(r, r + 3):
-                    for x in range(c, c + 3):
-                        beside += moves[y, x]
-                active = beside > NEIGHBOURS
-            if active:
+            if active[r, c]:
                 w = max(0.0, 1 - restless[r, c] / RESTLESS) / FASTEST_PX
                 cells[n, 0], cells[n, 1] = r, c
                 weight[n, 0] = w * min(max(motion[r, c, 0] - mx, -FASTEST_PX), FASTEST_PX)
                 weight[n, 1] = w * min(max(motion[r, c, 1] - my, -FASTEST_PX), FASTEST_PX)
                 n += 1
-            restless[r, c] += FORGET * ((1.0 if active else 0.0) - restless[r, c])
+            restless[r, c] += FORGET * ((1.0 if active[r, c] else 0.0) - restless[r, c])
     total = max(rows * cols, 1)
     values = np.empty(3, np.float32)
     values[0] = min(np.log1p(np.sqrt(mx * mx + my * my)), 5.0)

@@ -19,21 +19,32 @@ RESTLESS = 0.25  # a cell that moves in this share of the frames counts nothing
 
 
 @njit(cache=True, nogil=True)
-def _median(motion, known, axis):  # type: ignore[no-untyped-def]
-    """Median of one component over the known cells, by a histogram of quarter pixels."""
-    counts = np.zeros(513, np.int64)
-    n = 0
+def _medians(motion, known):  # type: ignore[no-untyped-def]
+    """Medians of both components over the known cells, by histograms of quarter pixels, and how many cells are not known."""
+    counts = np.zeros((2, 513), np.int64)
+    zeros = n = 0
     for r in range(known.shape[0]):
         for c in range(known.shape[1]):
-            if known[r, c]:
-                counts[min(max(int(np.round(4 * motion[r, c, axis])), -256), 256) + 256] += 1
-                n += 1
-    passed = 0
-    for bin in range(513):
-        passed += counts[bin]
-        if 2 * passed >= n:
-            return (bin - 256) / 4.0
-    return 0.0
+            if not known[r, c]:
+                continue
+            n += 1
+            x, y = motion[r, c, 0], motion[r, c, 1]
+            if x == 0 and y == 0:
+                zeros += 1
+                continue
+            counts[0, min(max(int(np.round(4 * x)), -256), 256) + 256] += 1
+            counts[1, min(max(int(np.round(4 * y)), -256), 256) + 256] += 1
+    counts[0, 256] += zeros
+    counts[1, 256] += zeros
+    out = np.zeros(2)
+    for axis in range(2):
+        passed = 0
+        for bin in range(513):
+            passed += counts[axis, bin]
+            if 2 * passed >= n:
+                out[axis] = (bin - 256) / 4.0
+                break
+    return out[0], out[1], known.size - n
 
 
 @njit(cache=True, nogil=True)
@@ -50,32 +61,56 @@ def _mark(boxes, cell, covered):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _stray(motion, known, boxes, cell, restless):  # type: ignore[no-untyped-def]
+def _active(motion, known):  # type: ignore[no-untyped-def]
+    """Cells (rows, cols) that move with their neighbours, beyond the picture's own motion; that motion in pixels; how many
+    cells are not known."""
     rows, cols = known.shape
-    mx, my = _median(motion, known, 0), _median(motion, known, 1)
+    mx, my, unknown = _medians(motion, known)
     moves = np.zeros((rows + 2, cols + 2), np.bool_)
+    still = max(abs(mx), abs(my)) <= MOVING_PX
     for r in range(rows):
         for c in range(cols):
-            speed = max(abs(motion[r, c, 0] - mx), abs(motion[r, c, 1] - my))
-            moves[r + 1, c + 1] = speed > MOVING_PX and known[r, c]
+            x, y = motion[r, c, 0], motion[r, c, 1]
+            if not known[r, c] or (still and x == 0 and y == 0):
+                continue
+            moves[r + 1, c + 1] = max(abs(x - mx), abs(y - my)) > MOVING_PX
+    active = np.zeros((rows, cols), np.bool_)
+    for r in range(rows):
+        for c in range(cols):
+            if moves[r + 1, c + 1]:
+                beside = 0
+                for y in range(r, r + 3):
+                    for x in range(c, c + 3):
+                        beside += moves[y, x]
+                active[r, c] = beside > NEIGHBOURS
+    return active, mx, my, unknown
+
+
+@njit(cache=True, nogil=True)
+def _stray(motion, known, boxes, cell, restless):  # type: ignore[no-untyped-def]
+    rows, cols = known.shape
+    active, mx, my, _ = _active(motion, known)
     covered = np.zeros((rows, cols), np.bool_)
     _mark(boxes, cell, covered)
     sums = np.zeros((rows + 1, cols + 1, 2))
+    first, last = rows, 0  # rows between which something strays: all other windows are empty
     for r in range(rows):
         for c in range(cols):
-            active = False
-            if moves[r + 1, c + 1]:
-                active = moves[r : r + 3, c : c + 3].sum() > NEIGHBOURS
             weight = 0.0
-            if active and not covered[r, c]:
+            if active[r, c] and not covered[r, c]:
                 weight = max(0.0, 1 - restless[r, c] / RESTLESS) / FASTEST_PX
-            restless[r, c] += FORGET * ((1.0 if active else 0.0) - restless[r, c])
+                first, last = min(first, r), r + 1
+            restless[r, c] += FORGET * ((1.0 if active[r, c] else 0.0) - restless[r, c])
+            if first == rows:
+                continue
             for k in range(2):
-                shift = motion[r, c, k] - (mx if k == 0 else my)
-                value = weight * min(max(shift, -FASTEST_PX), FASTEST_PX)
+                value = 0.0
+                if weight > 0:
+                    shift = motion[r, c, k] - (mx if k == 0 else my)
+                    value = weight * min(max(shift, -FASTEST_PX), FASTEST_PX)
                 sums[r + 1, c + 1, k] = value + sums[r, c + 1, k] + sums[r + 1, c, k] - sums[r, c, k]
     most = 0.0
-    for r in range(rows):
+    for r in range(max(first - REACH // 2, 0), min(last + REACH // 2, rows)):
         for c in range(cols):
             r0, r1 = max(r - REACH // 2, 0), min(r + REACH // 2 + 1, rows)
             c0, c1 = max(c - REACH // 2, 0), min(c + REACH // 2 + 1, cols)
