@@ -1,4 +1,4 @@
-"""The full CNN on a frame: the most expensive rung, and the one that finds new objects."""
+"""The CNN on a whole frame: the rung that finds new objects. In more than one capacity where a run has several models."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from everyframe.operators.types import Objects, Origin, View
 
 
 class Detect:
-    """The detector's objects of this picture; what was known before plays no part."""
+    """The detector's objects of this picture; what was known before plays no part.
 
-    name = "detect"
+    capacity: which of a run's models it is, as in "detect@fast"; "" for the one that labels are held to.
+    """
+
     needs = Needs(pixels=True)
     outcome = Origin.DETECTED
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, capacity: str = "") -> None:
+        self.name = f"detect@{capacity}" if capacity else "detect"
         self.detector = detector
 
     def apply(self, view: View, objects: Objects) -> Objects:

@@ -35,5 +35,9 @@ OPERATORS: dict[str, Callable[[Detector, Prices], Operator]] = {
 
 
 def make_operator(name: str, detector: Detector, prices: Prices | None = None) -> Operator:
-    """The operator of that name. Raises KeyError where there is none."""
+    """The operator of that name; of "detect@fast" the look with that capacity, whose detector is then given. Raises KeyError
+    where there is none."""
+    kind, _, capacity = name.partition("@")
+    if kind == "detect" and capacity:
+        return Detect(detector, capacity)
     return OPERATORS[name](detector, prices or Prices())

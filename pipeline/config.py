@@ -14,11 +14,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from everyframe.pipeline.errors import SettingsError, mask_secrets
-from everyframe.pipeline.settings import HELP, STEERED, RunSettings
+from everyframe.pipeline.settings import FULL, HELP, STEERED, RunSettings
 from everyframe.pipeline.suggest import did_you_mean
 
 _KEYS = tuple(field.name for field in fields(RunSettings))
-_LISTS = ("classes", "format")
+_LISTS = ("classes", "format", "capacities")
 GOALS = ("target_f1", "budget_ms", "speedup")
 _SECRET = ("redis", "address", "url", "http_token")
 _ADAPTER = TypeAdapter(RunSettings)
@@ -87,6 +87,7 @@ def make_settings(
     ]
     names = [f"{where[key]}: {problem}" for key, problem in _unknown_names(values)]
     names += _goals(values, where)
+    names += _capacities(values, where)
     try:
         settings = _ADAPTER.validate_python(values)
     except ValidationError as e:
@@ -109,6 +110,26 @@ def _goals(values: dict[str, Any], where: Mapping[str, str]) -> list[str]:
     if values.setdefault("policy", STEERED) != STEERED:
         return [f"{where[goals[0]]} is for the policy {STEERED}: leave --policy out, or give {STEERED}"]
     return []
+
+
+def _capacities(values: dict[str, Any], where: Mapping[str, str]) -> list[str]:
+    """Several capacities take a policy that chooses among them, and models other than the run's own."""
+    others, policy = values.get("capacities"), values.get("policy")
+    if not isinstance(others, tuple) or not others:
+        return []
+    from everyframe.policies.base import Choosing
+    from everyframe.policies.registry import PolicyError, make_policy
+
+    problems = []
+    try:
+        if isinstance(policy, str) and not isinstance(make_policy(policy), Choosing):
+            problems.append(f"{where['capacities']}: the policy {policy} looks with --model alone: give motion or learned")
+    except PolicyError:
+        pass  # told by `_unknown_names`
+    model = values.get("model", FULL[0])
+    if set(FULL if model in FULL else (model,)) & set(others):
+        problems.append(f"{where['capacities']}: name models other than --model, as in fast")
+    return problems
 
 
 def to_yaml(settings: RunSettings) -> str:

@@ -39,9 +39,11 @@ def explain(video: str, frame: int, settings: LabelSettings) -> Explanation:
         raise UsageError(f"--frame: write a number of at least 0, not {frame}")
     warm_up(settings.policy, settings.mode)
     with FileSource(video) as source:
-        detector = Detectors().get(settings, source.info)
+        detectors = Detectors()
+        detector = detectors.get(settings, source.info)
         ready = priced_for(settings, detector, source.info, video)
-        worker = StreamWorker(source, detector, replace(ready, limit=frame + 1))
+        others = detectors.capacities(ready, source.info, detector)
+        worker = StreamWorker(source, detector, replace(ready, limit=frame + 1), others)
         record = None
         for chunk in worker.chunks():
             record = chunk[-1]

@@ -37,7 +37,8 @@ class Pilot:
         self._goal = goal
         look, decode, plain, frame = (prices.rungs.get(name, 0.0) for name in ("detect", "decode", "plain", "frame"))
         self._look, self._decode, self._frame, self._dense = look, decode, frame, look + plain
-        self._frames = self._decoded = self._looks = self._audited = 0
+        self._frames = self._decoded = self._audited = 0
+        self._looks = 0.0
         self._spent = 0.0
         self._recent = 0.0
         self._begin()
@@ -62,8 +63,9 @@ class Pilot:
             return self._goal.budget_ms
         return None if self._goal.speedup is None else self._dense / self._goal.speedup
 
-    def frame(self, frames: int, decoded: int, looks: int, audits: AuditSums) -> None:
-        """Told after every frame what the stream has come to: frames, of those decoded, looks with audits among them."""
+    def frame(self, frames: int, decoded: int, looks: float, audits: AuditSums) -> None:
+        """Told after every frame what the stream has come to: frames, of those decoded, looks (in those of
+        the run's model, audits among them)."""
         if self._policy is None or frames - self._frames < EVERY:
             return
         if self._wanted is not None:
@@ -74,7 +76,7 @@ class Pilot:
         self._shift = min(max(self._shift, -MOST), MOST)
         self._policy.price = math.exp(self._start + self._shift)
 
-    def _by_cost(self, frames: int, decoded: int, looks: int, wanted: float) -> None:
+    def _by_cost(self, frames: int, decoded: int, looks: float, wanted: float) -> None:
         spent = (decoded - self._decoded) * self._decode + (looks - self._looks) * self._look
         spent += (frames - self._frames) * self._frame
         self._spent += spent

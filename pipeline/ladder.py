@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from everyframe.operators.base import Detector, Keyed, Operator, Prices, Remembering
 from everyframe.operators.region.crops import look_at
@@ -17,14 +17,20 @@ ALWAYS = ("hold", "propagate", "detect")
 
 
 class Ladder:
-    """Applies rungs by name. rungs: those wanted beside hold, propagate and detect."""
+    """Applies rungs by name. rungs: those wanted beside hold, propagate and detect. capacities: further detectors by the name
+    of their rung, as "detect@fast"."""
 
-    def __init__(self, detector: Detector, rungs: Sequence[str], prices: Prices, meter: Meter) -> None:
+    def __init__(
+        self, detector: Detector, rungs: Sequence[str], prices: Prices, meter: Meter,
+        capacities: Mapping[str, Detector] | None = None,
+    ) -> None:  # fmt: skip
         self._detector = detector
         self._meter = meter
         names = dict.fromkeys((*ALWAYS, *rungs))
         self._rungs: dict[str, Operator] = {name: make_operator(name, detector, prices) for name in names}
-        self._plain = self._rungs["detect"]
+        self._whole = {"detect": self._rungs["detect"]}
+        self._whole |= {name: make_operator(name, other) for name, other in (capacities or {}).items()}
+        self._rungs |= self._whole
         for rung in list(self._rungs.values()):
             if isinstance(rung, Keyed):
                 self._rungs["detect"] = rung.key
@@ -50,10 +56,10 @@ class Ladder:
         for rung in self._remembering:
             rung.forget()
 
-    def detect(self, frame: Frame, step: str = "cnn") -> Objects:
+    def detect(self, frame: Frame, step: str = "cnn", rung: str = "detect") -> Objects:
         """A look at a whole picture out of turn, charged to `step`: the rungs that remember are not told."""
         with self._meter.step(step):
-            return self._plain.apply(self.view(frame, None), Objects.empty())
+            return self._whole[rung].apply(self.view(frame, None), Objects.empty())
 
     def detect_part(self, frame: Frame, crops: I32) -> Objects:
         """A look at rectangles (k, 4) of a picture out of turn."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors.detector import MIN_SCORE
+from everyframe.pipeline.capacities import check_alike
 from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
@@ -34,6 +36,19 @@ class Detectors:
             warm_crops(detector, *size)
             done.add((traits.rungs, size))
         return detector
+
+    def capacities(self, settings: LabelSettings, info: SourceInfo, detector: Detector) -> dict[str, Detector]:
+        """Those of the settings' capacities that are cheaper here than `detector`, the run's own, by rung; warm.
+
+        settings: with the prices of capacities. Raises DetectorError, also where one knows other classes.
+        """
+        found = {}
+        for capacity in settings.capacities:
+            if capacity.cost < 1:
+                other = self._load(replace(settings, model=capacity.model), info)
+                check_alike(detector, other, capacity.name)
+                found[capacity.rung.name] = other
+        return found
 
     def _load(self, settings: LabelSettings, info: SourceInfo) -> Detector:
         least = min(MIN_SCORE, settings.conf)

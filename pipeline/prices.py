@@ -12,12 +12,13 @@ from everyframe.operators.detectors import coco
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.sizes import crop_sizes
 from everyframe.operators.types import U8, Objects
+from everyframe.pipeline.capacities import settled_capacities
 from everyframe.pipeline.cost_table import CostTable, default_table
 from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, settled, translated
 from everyframe.pipeline.errors import SourceBroken
 from everyframe.pipeline.models import model_digest
 from everyframe.pipeline.records import SourceInfo
-from everyframe.pipeline.settings import Goal, LabelSettings, ModelSettings
+from everyframe.pipeline.settings import Capacity, Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.worker import StreamWorker
 from everyframe.policies.base import Steerable
@@ -31,13 +32,16 @@ CROWD = 8
 def priced(
     settings: LabelSettings, width: int, height: int, detector: Detector | None = None, path: str | None = None
 ) -> LabelSettings:
-    """The settings with prices for pictures of a size, where their policy chooses by price and none are given.
+    """The settings with prices for pictures of a size, where their policy chooses by price and none are given, and with what
+    capacities cost.
 
     path: the video, whose decoding is measured where the policy can be steered by cost.
 
     The same prices must reach every worker of a run: labels depend on them. settings: with runtime and precision
     settled. detector: what to measure with; loaded where None is given and something is unknown.
     """
+    if settings.capacities:
+        settings = replace(settings, capacities=priced_capacities(settings, width, height))
     policy = make_policy(settings.policy, settings.mode)
     prices = settings.prices
     if policy.traits.looks_at_crops and not prices.crops:
@@ -76,6 +80,13 @@ def prices_for(
     return Prices({"detect": known.pop(whole.outer)}, known)
 
 
+def priced_capacities(settings: LabelSettings, width: int, height: int) -> tuple[Capacity, ...]:
+    """The capacities, runtimes settled, with what a look costs in looks of the run's model. Raises DetectorError."""
+    full = whole_look_ms(settings.model, width, height)
+    known = settled_capacities(settings, width, height)
+    return tuple(replace(c, cost=float(f"{whole_look_ms(c.model, width, height) / full:.2g}")) for c in known)
+
+
 def whole_look_ms(model: ModelSettings, width: int, height: int, table: CostTable | None = None) -> float:
     """CPU ms of a look at the whole picture, with its preparation. model: with runtime and precision settled. Raises
     DetectorError."""
@@ -109,7 +120,7 @@ def stream_ms(path: str, settings: LabelSettings, frames: int = MEASURED) -> dic
     """CPU ms of this video beside the CNN: `plain`, decoding a frame; `decode`, that with its motion, tracks and policy;
     `frame`, what every frame costs besides. Of its first frames, to two digits: so two runs mostly get the same; of those
     before a break, if there is one. Raises SourceError where it cannot be opened."""
-    few = replace(settings, limit=frames, audit=0.0, goal=Goal(), prices=Prices())
+    few = replace(settings, limit=frames, audit=0.0, goal=Goal(), prices=Prices(), capacities=())
     with FileSource(path) as source:
         worker = StreamWorker(source, _Crowd(coco.NAMES, coco.SUPERCATEGORY), few)
         with suppress(SourceBroken):  # the run itself will tell, after the labels before the break

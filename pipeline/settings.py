@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MultipleOf
 
 from everyframe.operators.base import Prices
 from everyframe.policies import base
+from everyframe.policies.base import Rung
 
 Mode = base.Mode
 Runtime = Literal["auto", "torch", "openvino"]
@@ -17,6 +19,8 @@ EngineName = Literal["auto", "local", "ray"]
 Format = Literal["jsonl", "mot", "coco", "csv", "video"]
 STEERED = "learned"
 """The policy that goals are for; with a price after a colon it is left alone."""
+FULL = ("nanodet-g", "full")
+"""Names of the model that ships, the first of them its own."""
 AUDIT, TARGET_F1 = 0.01, 0.9
 """What that policy does where nothing else is asked."""
 
@@ -38,6 +42,24 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """A further model that a policy may look with in place of the run's own; its rung is "detect@NAME".
+
+    name: as the user gave it. cost: of a look here, in looks of the run's model; NaN until `pipeline.prices` has measured it.
+    error: share of its labels that is expected to differ from those of the run's model.
+    """
+
+    name: str
+    model: ModelSettings
+    cost: float = math.nan
+    error: float = 0.05
+
+    @property
+    def rung(self) -> Rung:
+        return Rung(f"{base.LOOK}@{self.name}", self.cost, "whole", self.error)
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """What the user asked of a policy that can be asked: one of these, or nothing.
 
@@ -54,7 +76,7 @@ class LabelSettings:
     """Everything that the labels are a function of, beside the video itself (the digest covers it).
 
     conf: lowest score of a reported object. classes: COCO names to report, empty for all. limit: frames per source.
-    audit: share of frames that see the CNN only to be compared. goal: what the policy is to reach. prices: what rungs cost here; the engine looks them up where a policy needs them and none are given.
+    audit: share of frames that see the CNN only to be compared. goal: what the policy is to reach. prices: what rungs cost here; the engine looks them up where a policy needs them and none are given. capacities: further models to look with.
     """
 
     policy: str = "motion"
@@ -67,6 +89,7 @@ class LabelSettings:
     goal: Goal = Goal()
     model: ModelSettings = ModelSettings()
     prices: Prices = field(default_factory=Prices)
+    capacities: tuple[Capacity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +111,8 @@ class RunSettings:
     target_f1: Annotated[float, Ge(0.5), Le(0.99)] | None = None
     budget_ms: Annotated[float, Gt(0)] | None = None
     speedup: Annotated[float, Ge(1)] | None = None
-    model: str = "nanodet-g"
+    model: str = FULL[0]
+    capacities: tuple[str, ...] = ()
     imgsz: Annotated[int, Ge(64), Le(4096), MultipleOf(32)] = 640
     runtime: Runtime = "auto"
     precision: Precision = "auto"
@@ -110,7 +134,10 @@ class RunSettings:
         goal = Goal(self.target_f1, self.budget_ms, self.speedup)
         if self.policy == STEERED and goal == Goal():
             goal = Goal(TARGET_F1)
-        return LabelSettings(self.policy, self.mode, self.classes, self.conf, self.seed, self.limit, audit, goal, model)
+        others = tuple(Capacity(name, replace(model, model=name)) for name in self.capacities)
+        return LabelSettings(
+            self.policy, self.mode, self.classes, self.conf, self.seed, self.limit, audit, goal, model, capacities=others
+        )
 
 
 HELP: dict[str, str] = {
@@ -128,6 +155,8 @@ HELP: dict[str, str] = {
     "speedup": "How many times cheaper than the CNN on every frame the policy learned aims to be, in place of an accuracy.",
     "model": "nanodet-g; a .safetensors file of the same architecture; an .onnx file of your own with the outputs of YOLOX, "
     "NanoDet-Plus, YOLOv8 or DETR; or a .py file with a class Detector: docs/models.md.",
+    "capacities": "Cheaper models that the policies motion and learned may look with in place of --model, which labels are held "
+    "to, as in fast; several with commas.",
     "imgsz": "Longer side of the picture that the CNN sees, pixels, a multiple of 32.",
     "runtime": "What runs the CNN. auto: the fastest on this machine, measured once and remembered.",
     "precision": "auto: the fastest at equal accuracy on this machine.",

@@ -14,6 +14,7 @@ from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import mask_secrets
 from everyframe.pipeline.records import STEPS
 from everyframe.pipeline.session import RunResult
+from everyframe.policies.base import LOOK
 
 DENSE_IS = "the CNN on every frame, estimated from this run's own steps"
 
@@ -27,7 +28,7 @@ def dense_ms(stats: RunStats) -> float | None:
     if not stats.frames or not stats.cnn_frames or not stats.decoded:
         return None
     cpu = stats.cpu_ms
-    look = cpu.get("convert", 0.0) / (stats.cnn_frames + stats.partial_frames) + cpu.get("cnn", 0.0) / stats.cnn_frames
+    look = cpu.get("convert", 0.0) / (stats.cnn_frames + stats.partial_frames) + cpu.get("cnn", 0.0) / (stats.look_cost or stats.cnn_frames)
     every = (cpu.get("demux", 0.0) + cpu.get("publish", 0.0)) / stats.frames
     return every + cpu.get("decode", 0.0) / stats.decoded + look
 
@@ -46,6 +47,7 @@ def as_json(result: RunResult) -> dict[str, Any]:
         "decoded": stats.decoded,
         "cnn_frames": stats.cnn_frames,
         "partial_frames": stats.partial_frames,
+        "looks": stats.looks,
         "decode_fraction": _ratio(stats.decoded, stats.frames),
         "cnn_fraction": _ratio(stats.cnn_frames, stats.frames),
         "audit": _audit_json(stats),
@@ -103,6 +105,9 @@ def print_summary(
     )
     table.add_row("decoded", _share(stats.decoded, stats.frames))
     table.add_row("saw the CNN", _share(stats.cnn_frames, stats.frames))
+    for rung, count in sorted(stats.looks.items()):
+        if rung != LOOK:
+            table.add_row(f"  {rung}", _share(count, stats.frames))
     if stats.partial_frames:
         table.add_row("  in part", _share(stats.partial_frames, stats.frames))
     found = estimate(stats.audits)

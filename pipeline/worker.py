@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from everyframe.operators import appearance
 from everyframe.operators.base import Detector
 from everyframe.operators.types import I32, NO_TRACK, MotionField, Objects, Origin, View
 from everyframe.pipeline.audits import Auditor
+from everyframe.pipeline.capacities import CapacityLooks
 from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
@@ -27,7 +28,7 @@ from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.tracks import TrackKeeper, class_tables
-from everyframe.policies.base import Decision, Observation
+from everyframe.policies.base import Decision, Observation, is_whole_look
 from everyframe.policies.registry import make_policy
 
 CHUNK_FRAMES = 64
@@ -40,8 +41,8 @@ class StreamWorker:
     """Labels one source, or one shard of it: iterate `chunks`; `stats` is whole when that is exhausted.
 
     frame_index and track ids count from the shard's start. first and last: the objects of the shard's first frame and
-    of the key frame after its last (None where the source ends), by which the tracks of two shards are joined. decoder,
-    fields, looks: in place of the source's own, for a recorded stream.
+    of the key frame after its last (None where the source ends), by which the tracks of two shards are joined. capacities:
+    detectors of the settings' capacities, by rung. decoder, fields, looks: in place of the source's own, for a recorded stream.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class StreamWorker:
         source: FileSource,
         detector: Detector,
         settings: LabelSettings,
+        capacities: Mapping[str, Detector] | None = None,
         decoder: Decoder | None = None,
         fields: FieldBuilder | None = None,
         looks: Looks = appearance.look,
@@ -70,12 +72,16 @@ class StreamWorker:
         start = source.start_pts or 0
         self._auditor = Auditor(settings.audit, settings.seed, start, groups)
         self._meter = Meter()
-        self._ladder = Ladder(detector, self.policy.traits.rungs, settings.prices, self._meter)
+        self._ladder = Ladder(detector, self.policy.traits.rungs, settings.prices, self._meter, capacities)
+        offered = [capacity.rung for capacity in settings.capacities]
+        self._capacities = CapacityLooks(
+            self.policy, offered if capacities else [], self._ladder, groups, self._report.select
+        )
         self._index = 0
         self._looked_at = -NEVER
         traits = self.policy.traits
         part = self._detect_part if traits.look_back_rung == "region" else None
-        middle = Middle(detector, self._detect, part, settings.prices)
+        middle = Middle(detector, self._look_back, part, settings.prices)
         self._interval = Interval(self._keeper, middle, traits.look_back, settings.conf)
         self._linked: LinkedFrames | None = None
         skips = self.policy.traits.keys_only and source.info.decode_all is None
@@ -115,6 +121,7 @@ class StreamWorker:
         self.stats.cpu_ms = dict(self._meter.total)
         self.stats.decoded = self._decoder.decoded
         self.stats.audits = self._auditor.sums
+        self.stats.looks, self.stats.look_cost = dict(self._capacities.count), self._capacities.cost
         gave_up = getattr(self.policy, "note", "")  # of a policy that left the stream to another
         handed = f"Policy {self.policy.name} left this stream to {gave_up}." if gave_up else ""
         replaced = getattr(self._detector, "note", "")  # of a model for one camera that its teacher took over from
@@ -146,10 +153,10 @@ class StreamWorker:
     def _counted(self, records: list[FrameLabels]) -> Iterator[FrameLabels]:
         for record in records:
             self.stats.frames += 1
-            looks = self.stats.cnn_frames + self._auditor.sums.n
+            looks = self._capacities.cost + self._auditor.sums.n
             self._pilot.frame(self.stats.frames, self._decoder.decoded, looks, self._auditor.sums)
             self._interval.price = self.policy.traits.look_back
-            self._auditor.settle(record.frame_index, record.objects, record.origin == Origin.DETECTED)
+            self._auditor.settle(record.frame_index, record.objects, self._capacities.is_full(record))
             if self.first is None:
                 self.first = record.objects
             yield record
@@ -222,8 +229,9 @@ class StreamWorker:
         with self._meter.step("policy"):
             decision = self.policy.choose(self._observe(item, motion))
         if self._looked_at < 0:
-            return Decision("detect", "first frame")
-        if self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD and decision.rung != "detect":
+            return replace(decision, rung="detect", reason="first frame")
+        is_late = self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD
+        if is_late and not is_whole_look(decision.rung):
             return Decision("detect", "longest look-ahead")
         return decision
 
@@ -270,6 +278,8 @@ class StreamWorker:
         if outcome == Origin.PROPAGATED:  # nothing was worth a look, but tracks may have lost their score
             self._keeper.take(objects, self._index)
             return self._carry(item, replace(decision, rung="propagate"))
+        if outcome == Origin.DETECTED:
+            self._capacities.looked(frame, self._index, decision, objects)
         is_whole = outcome in WHOLE
         self.stats.cnn_frames += outcome == Origin.DETECTED
         self.stats.partial_frames += outcome != Origin.DETECTED
@@ -294,9 +304,12 @@ class StreamWorker:
             return self._reported(self._linked.look(record, detections, picture))
 
     def _detect(self, frame: Frame) -> Objects:
-        detections = self._ladder.detect(frame)
         self.stats.cnn_frames += 1
-        return detections
+        return self._capacities.look(frame)
+
+    def _look_back(self, frame: Frame) -> Objects:
+        self.stats.cnn_frames += 1
+        return self._capacities.look_back(frame)
 
     def _detect_part(self, frame: Frame, crops: I32) -> Objects:
         """Looks back at parts of a picture."""

@@ -42,7 +42,7 @@ class Observation:
     `operators.types.MotionField`; cell in pixels.
     boxes (n, 4) float32 pixels, scores (n,), ages (n,) frames since each object was last detected, classes (n,):
     the tracks after propagation to this frame. agreement: F1 at IoU 0.5, in 0..1, of the tracks with what the last
-    look of the detector found; NaN before the second look. looks: at whole pictures so far, looks back among them.
+    look of the detector found; NaN before the second look.
     """
 
     packet: PacketFacts
@@ -56,7 +56,6 @@ class Observation:
     ages: NDArray[np.int32]
     classes: NDArray[np.int32]
     agreement: float
-    looks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

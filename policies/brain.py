@@ -93,6 +93,10 @@ class Curve:
         """The price that comes to so many dense frames for each frame, in the median."""
         return self._price_at(math.log(max(cost, 1e-9)), np.log(np.maximum(np.array(self.cost), 1e-9)))
 
+    def f1_at(self, price: float) -> float:
+        """What the median camera reaches at a price, between points by its logarithm; 0.9 where nothing is known."""
+        return float(np.interp(math.log(price), np.log(self.price), self.f1)) if self.price else 0.9
+
     def _price_at(self, wanted: float, reached: NDArray[np.float64]) -> float:
         if not self.price:
             return 1.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from everyframe.policies.base import F32, Decision, Mode, Observation, PacketFacts, Traits
+from everyframe.policies.base import F32, LOOK, Decision, Mode, Observation, PacketFacts, Rung, Traits
 from everyframe.policies.brain import GROUPS, MODES, Brain, BrainError, load
+from everyframe.policies.capacity import Capacities
 from everyframe.policies.features import FEATURES
 from everyframe.policies.motion import Motion
 from everyframe.policies.pace import Pace
@@ -64,12 +65,16 @@ class Learned:
     price: dense frames worth paying for F1 from 0 to 1; may be set at any frame. costs: of decoding a frame and of a look,
     in dense frames on this machine; to be set before the first packet. price None: what reaches `DEFAULT_F1` in the mean
     of the training's cameras. weights: a file of `everyframe train`.
+
+    Where the ladder has several capacities of the detector, `policies.capacity` says which one looks. A cheaper look is worth
+    taking for fewer errors: to the networks, errors are dearer by as much as it is cheaper.
     """
 
     def __init__(self, price: float | None = None, mode: Mode = "lookahead", weights: Path = WEIGHTS) -> None:
         self.name = "learned" if price is None else f"learned:{price:g}"
         self.mode: Mode = mode
         self.costs: tuple[float, float] = COSTS
+        self.capacities = Capacities(mode)
         self._brain: Brain | None = None
         self._unusable = ""
         try:
@@ -91,8 +96,24 @@ class Learned:
     @price.setter
     def price(self, price: float) -> None:
         self._price = price
+        if self._brain is not None:
+            self.capacities.expected = 1 - self._brain.curve.f1_at(price)
+        self._look_back_with(self.capacities.current)
+
+    def _look_back_with(self, rung: Rung) -> None:
         if self._brain is not None and self.mode == "lookahead":
-            self.traits = replace(self.traits, look_back=BACK / price)
+            self.traits = replace(self.traits, look_back=BACK * rung.cost / self._price, look_back_rung=rung.name)
+
+    def offer(self, rungs: Sequence[Rung]) -> None:
+        """Capacities of the detector, as `policies.base.Choosing` says."""
+        self.capacities.offer(rungs)
+
+    def compared(self, rung: str, right: int, shown: int) -> None:
+        """What a comparison gave, as `policies.base.Choosing` says."""
+        if self._fallback is not None:
+            self._fallback.compared(rung, right, shown)
+        else:
+            self.capacities.compared(rung, right, shown)
 
     def price_for(self, target_f1: float) -> float:
         """The price at which the cameras of the training reach a pooled F1 in the mean, in the policy's mode; 1 where there
@@ -105,6 +126,8 @@ class Learned:
 
     def reset(self, seed: int) -> None:
         self._seed = seed
+        self.capacities.reset()
+        self._look_back_with(self.capacities.current)
         self._watch = Watch()
         self._priced: tuple[float, ...] = ()
         self._pace = Pace(1)
@@ -141,7 +164,7 @@ class Learned:
     def choose(self, observation: Observation) -> Decision:
         if self._fallback is not None:
             decision = self._fallback.choose(observation)
-            return Decision(decision.rung, f"{self.note}: {decision.reason}")
+            return replace(decision, reason=f"{self.note}: {decision.reason}")
         brain = self._brain
         assert brain is not None
         self._tell_price()
@@ -163,9 +186,20 @@ class Learned:
             pace.looked(np.ones(1, np.bool_))
             self._watch.looked()
         self._notice(brain, features)
-        rung = "detect" if looks else "propagate"
-        self._last = {"rung": rung, "features": features, "logits": (logit, None, None)}
-        return Decision(rung, reason)
+        decision = self._look(observation, reason) if looks else Decision("propagate", reason)
+        self._last = {"rung": decision.rung, "features": features, "logits": (logit, None, None)}
+        return decision
+
+    def _look(self, observation: Observation, reason: str) -> Decision:
+        """A look with the capacity that was expected, and what looks next; now and then all of them look."""
+        capacities = self.capacities
+        if capacities.is_alone:
+            return Decision(LOOK, reason)
+        capacities.looked(observation.agreement, observation.frames_since_detect)
+        due = capacities.due()
+        rung = LOOK if due else capacities.current.name
+        self._look_back_with(capacities.choose())
+        return Decision(rung, reason, due)
 
     def explain(self) -> dict[str, Any]:
         """What the newest decision was made of: `features` by name, `chances` of rungs (of a look on this frame alone; of
@@ -187,7 +221,8 @@ class Learned:
         }  # fmt: skip
 
     def _tell_price(self) -> None:
-        wanted = (self._price * (FORWARD if self.mode == "lookahead" else 1.0), *self.costs)
+        share = FORWARD if self.mode == "lookahead" else 1.0
+        wanted = (self._price * share / self.capacities.current.cost, *self.costs)
         if wanted != self._priced:
             self._priced = wanted
             self._watch.price(*wanted)
@@ -208,6 +243,7 @@ class Learned:
 
     def _give_up(self, why: str, mode: Mode) -> None:
         self._fallback = Motion(mode)
+        self._fallback.offer(self.capacities.offered)
         self._fallback.reset(self._seed)
         self.note = f"motion, {why}"
 

@@ -1,5 +1,8 @@
 """`motion`: the rule. Looks when something moves that no track explains, when a track is in doubt, and now and then.
 
+Where the ladder has a cheaper capacity of the detector, that takes the routine looks on cameras on which it is good enough; what
+is new, and tracks that it did not confirm, the full one sees.
+
 Causal, it leaves frames in which something moves to the rung `region`, which weighs by price what a look at parts of the
 picture is worth. Looking ahead, it looks at the whole, and looks back.
 
@@ -12,10 +15,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from everyframe.policies.base import F32, Decision, Mode, Observation, PacketFacts, Traits
+from everyframe.policies.base import F32, LOOK, Decision, Mode, Observation, PacketFacts, Rung, Traits
+from everyframe.policies.capacity import FULL, Capacities
 from everyframe.policies.stray import moving_tracks, stray_motion
 
 DRIFT, ALARM, WAKE = 0.6, 16.0, 1.0  # of the cumulative sums (Page, 1954) that tell lasting change from outliers
@@ -29,6 +35,7 @@ LEARNING = 16  # packets of a kind, or frames, before "usual" means anything
 IDLE_PACE = 0.05  # how fast the clock of looks runs while nothing moves
 SHORTEST, FIRST, LONGEST = 12.0, 8.0, 90.0  # frames in motion between looks
 LONGEST_SLEEP = 300  # packets
+DISAGREES = 0.7  # agreement of a look with the tracks below which they were in error
 PROVEN = 3  # events that packet sizes announced, before they are trusted to wake
 
 
@@ -82,10 +89,21 @@ class Motion:
 
     def __init__(self, mode: Mode = "lookahead") -> None:
         self._looks_at_parts = mode == "causal"
+        self.capacities = Capacities(mode)
         self.traits = Traits(rungs=("region",)) if self._looks_at_parts else Traits(look_back=1.0)
         self.reset(0)
 
+    def offer(self, rungs: Sequence[Rung]) -> None:
+        """Capacities of the detector, as `policies.base.Choosing` says: the cheaper one takes routine looks."""
+        self.capacities.offer(rungs)
+
+    def compared(self, rung: str, right: int, shown: int) -> None:
+        """What a comparison gave, as `policies.base.Choosing` says."""
+        self.capacities.compared(rung, right, shown)
+
     def reset(self, seed: int) -> None:
+        self.capacities.reset()
+        self._look_back_with(self.capacities.current)
         self._sizes: dict[str, Normal] = {}
         self._stray = Normal()
         self._restless: F32 | None = None
@@ -97,7 +115,7 @@ class Motion:
         self._still = 0
         self._slept = 0
         self._patience = self._caution = 1.0
-        self._looked_for_stray = False
+        self._looked_for_stray = self._looked_cheaply = self._is_doubtful = False
         self._is_announced = False
         self._announced = self._unannounced = 0
 
@@ -136,16 +154,36 @@ class Motion:
         self._looked_for_stray = reason == "new motion"
         self._clock = self._alarm = 0.0
         self._slept = 0
-        return Decision("detect", reason)
+        return self._look(observation, reason)
+
+    def _look(self, observation: Observation, reason: str) -> Decision:
+        """The full capacity looks at what is new, and after a cheaper one that did not agree with the tracks."""
+        capacities = self.capacities
+        if capacities.is_alone:
+            return Decision(LOOK, reason)
+        capacities.looked(observation.agreement, observation.frames_since_detect)
+        due = capacities.due()
+        rung = capacities.choose()
+        self._look_back_with(rung)
+        if due or reason == "new motion" or self._is_doubtful:
+            rung = FULL
+        self._is_doubtful = False
+        self._looked_cheaply = rung is not FULL
+        return Decision(rung.name, reason, due)
+
+    def _look_back_with(self, rung: Rung) -> None:
+        if self.traits.look_back:
+            self.traits = replace(self.traits, look_back=rung.cost, look_back_rung=rung.name)
 
     def _take_result(self, observation: Observation) -> None:
         """Right after a look: confirmed tracks earn a longer interval, stray motion that was nothing more patience."""
         agreement = observation.agreement
         if observation.frames_since_detect != 1 or math.isnan(agreement):
             return
-        self._interval *= 1.5 if agreement >= 0.9 else 0.6 if agreement < 0.7 else 1.0
+        self._interval *= 1.5 if agreement >= 0.9 else 0.6 if agreement < DISAGREES else 1.0
         self._interval = min(max(self._interval, SHORTEST), LONGEST)
         self._doubt = 0.6 * self._doubt if agreement >= 0.9 else 1.0
+        self._is_doubtful = self._looked_cheaply and agreement < DISAGREES
         if not self._looked_for_stray:
             return
         self._looked_for_stray = False

@@ -42,6 +42,7 @@ def batch(
     speedup: o.SpeedupOption = None,
     audit: o.AuditOption = None,
     model: o.ModelOption = None,
+    capacities: o.CapacitiesOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
     precision: o.PrecisionOption = None,
@@ -87,7 +88,7 @@ def batch(
         policy = "learned"
     given = o.given(
         policy=policy, mode=o.mode_of(causal, lookahead), classes=classes, conf=conf, limit=limit, seed=seed,
-        model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads, redis=redis,
+        model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads, redis=redis,
         redis_maxlen=redis_maxlen, redis_wait=redis_wait, workers=workers, address=address, target_f1=target_f1,
         budget_ms=budget_ms, speedup=speedup, audit=audit, out=out,
     )  # fmt: skip

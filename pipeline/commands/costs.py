@@ -17,6 +17,7 @@ def costs(
         str, Parameter(help="Picture size to measure for, as in 1280x720.", group=o.MODEL)
     ] = "1280x720",
     model: o.ModelOption = None,
+    capacities: o.CapacitiesOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
     precision: o.PrecisionOption = None,
@@ -25,6 +26,7 @@ def costs(
     json: o.JsonFlag = False,
 ) -> int:
     """Show, or measure again, the CPU time of each rung on this machine."""
+    from everyframe.pipeline.capacities import names_of
     from everyframe.pipeline.config import make_settings
     from everyframe.pipeline.cost_table import default_table
     from everyframe.pipeline.costs import measure_costs
@@ -32,17 +34,20 @@ def costs(
     from everyframe.pipeline.rung_costs import measure_rungs
 
     options = o.given(
-        model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
+        model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
     )
     width, height = _size(size)
     table = default_table()
+    wanted = make_settings(options).label_settings()
+    names = names_of([wanted.model.model, *(capacity.name for capacity in wanted.capacities)])
     if measure or not table.rows(machine_id()):
-        settings = make_settings(options).label_settings().model
-        measure_costs(settings, width, height, table)
-        measure_rungs(settings, width, height, table)
+        measure_costs(wanted.model, width, height, table)
+        measure_rungs(wanted.model, width, height, table)
+    for capacity in wanted.capacities:
+        measure_costs(capacity.model, width, height, table, again=measure)
     rows = [
         {
-            "rung": row.rung, "size": row.size, "runtime": row.runtime, "precision": row.precision,
+            "rung": row.rung, "capacity": names.get(row.model, "") if row.rung == "detect" else "", "size": row.size, "runtime": row.runtime, "precision": row.precision,
             "threads": row.threads, "model": row.model[:12], "version": row.version, "cpu_ms": row.ms,
         }
         for row in table.rows(machine_id())
@@ -71,7 +76,7 @@ def _show(rows: list[dict[str, Any]], machine: str, path: str, json: bool) -> No
         table.add_column(name, justify="right" if name in ("threads", "cpu ms") else "left")
     for row in sorted(rows, key=lambda r: float(r["cpu_ms"]), reverse=True):
         table.add_row(
-            row["rung"],
+            f"{row['rung']}@{row['capacity']}" if row["capacity"] else row["rung"],
             row["size"],
             row["runtime"],
             row["precision"],

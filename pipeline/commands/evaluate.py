@@ -40,6 +40,7 @@ def evaluate(
     speedup: o.SpeedupOption = None,
     audit: o.AuditOption = None,
     model: o.ModelOption = None,
+    capacities: o.CapacitiesOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
     precision: o.PrecisionOption = None,
@@ -53,7 +54,7 @@ def evaluate(
     from everyframe.pipeline.config import make_settings
 
     options = o.given(
-        mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed, model=model, imgsz=imgsz,
+        mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed, model=model, capacities=capacities, imgsz=imgsz,
         runtime=runtime, precision=precision, device=device, threads=threads, target_f1=target_f1, budget_ms=budget_ms,
         speedup=speedup, audit=audit,
     )  # fmt: skip

@@ -32,6 +32,7 @@ def explain(
     conf: o.ConfOption = None,
     seed: o.SeedOption = None,
     model: o.ModelOption = None,
+    capacities: o.CapacitiesOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
     precision: o.PrecisionOption = None,
@@ -44,7 +45,7 @@ def explain(
 
     options = o.given(
         policy=policy or "learned", mode=o.mode_of(causal, lookahead), target_f1=target_f1, budget_ms=budget_ms,
-        speedup=speedup, audit=audit, classes=classes, conf=conf, seed=seed, model=model, imgsz=imgsz, runtime=runtime,
+        speedup=speedup, audit=audit, classes=classes, conf=conf, seed=seed, model=model, capacities=capacities, imgsz=imgsz, runtime=runtime,
         precision=precision, device=device, threads=threads,
     )  # fmt: skip
     settings = make_settings(options).label_settings()

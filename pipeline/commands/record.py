@@ -25,6 +25,7 @@ def record(
     ] = "cnn",
     limit: o.LimitOption = None,
     model: o.ModelOption = None,
+    capacities: o.CapacitiesOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
     precision: o.PrecisionOption = None,
@@ -42,7 +43,7 @@ def record(
     if not video:
         raise UsageError("Nothing to record: name at least one video, as in everyframe record clip.mp4.")
     options = o.given(
-        limit=limit, model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
+        limit=limit, model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
     )
     settings = make_settings(options).label_settings()
     paths = expand(video)
@@ -51,6 +52,7 @@ def record(
         for path, name in zip(paths, names_for(paths), strict=True):
             try:
                 row = _one(path, str(trace_path(name, out)), settings, detections, again, progress)
+                rows = _capacities(path, row["trace"], settings, again)
             except EveryframeError as e:
                 if len(paths) == 1:
                     raise
@@ -58,6 +60,8 @@ def record(
                 failed += 1
             else:
                 _show(row, json)
+                for second in rows:
+                    _show(second, json)
     return 1 if failed else 0
 
 
@@ -82,6 +86,37 @@ def _one(
     return {
         "video": path, "trace": target, "recorded": True, "bytes": tf.save(trace, file), "frames": len(trace),
     }  # fmt: skip
+
+
+def _capacities(path: str, trace: str, settings: LabelSettings, again: bool) -> list[dict[str, Any]]:
+    """What further capacities find, each in a file beside the trace."""
+    from everyframe.pipeline.errors import SourceError
+    from everyframe.pipeline.traces.format import load
+    from everyframe.pipeline.traces.second import (
+        check_fits,
+        load_second,
+        record_second,
+        save_second,
+        second_path,
+    )
+
+    recorded = load(trace) if settings.capacities else None
+    rows: list[dict[str, Any]] = []
+    for capacity in settings.capacities:
+        assert recorded is not None
+        target = second_path(trace, capacity.name)
+        row: dict[str, Any] = {"video": path, "trace": str(target), "recorded": again}
+        try:
+            if not again:
+                load_second(target, recorded)
+        except SourceError:
+            row["recorded"] = True  # it is not there, or of no use
+        if row["recorded"]:
+            second = record_second(path, capacity.model, settings.limit, capacity.error)
+            check_fits(second, recorded, str(target))
+            row |= {"frames": len(second.count), "bytes": save_second(second, target)}
+        rows.append({"bytes": target.stat().st_size, **row})
+    return rows
 
 
 class _Told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -42,6 +43,7 @@ def replay(
         float | None,
         Parameter(help="CPU ms of decoding a frame, in place of what the trace says; other steps in proportion.", group=o.ENGINE),
     ] = None,
+    capacities: o.CapacitiesOption = None,
     plot: o.PlotOption = None,
     json: o.JsonFlag = False,
     quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
@@ -49,7 +51,7 @@ def replay(
     """Replay policies on a recorded clip, on this machine's costs or another's: seconds, nothing is decoded."""
     from everyframe.pipeline.config import make_settings
 
-    options = o.given(mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed)
+    options = o.given(mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed, capacities=capacities)
     settings = make_settings(options).label_settings()
     between = labelled_frames(labelled)
     _check(costs, detect_ms, decode_ms)
@@ -57,12 +59,18 @@ def replay(
     from everyframe.pipeline.traces.format import load
     from everyframe.pipeline.traces.replay import Machine, machine_from
     from everyframe.pipeline.traces.replay import replay as play
+    from everyframe.pipeline.traces.second import load_second, second_path
     from everyframe.pipeline.truth import load_truth
 
     recorded = load(trace)
     machine = Machine(detect_ms, decode_ms) if costs is None else machine_from(costs, recorded, decode_ms)
     known = None if truth is None else load_truth(truth, between)
-    rows = play(recorded, policy or ["motion"], settings, machine, known, None if quiet else Ticker())
+    seconds = [load_second(second_path(trace, capacity.name), recorded) for capacity in settings.capacities]
+    costs_now = machine.costs(recorded)
+    full_ms = costs_now["detect"] + costs_now["prepare"]
+    settings = replace(settings, capacities=tuple(second.capacity(full_ms) for second in seconds))
+    progress = None if quiet else Ticker()
+    rows = play(recorded, policy or ["motion"], settings, machine, known, progress, seconds)
     return show(rows, plot, json)
 
 

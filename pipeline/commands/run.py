@@ -34,6 +34,7 @@ def run(
     speedup: o.SpeedupOption = None,
     audit: o.AuditOption = None,
     model: o.ModelOption = None,
+    capacities: o.CapacitiesOption = None,
     imgsz: o.ImgszOption = None,
     runtime: o.RuntimeOption = None,
     precision: o.PrecisionOption = None,
@@ -57,7 +58,7 @@ def run(
 
     options = o.given(
         policy=policy, mode=o.mode_of(causal, lookahead), classes=classes, conf=conf, limit=limit, seed=seed,
-        model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads, out=out,
+        model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads, out=out,
         format=format, redis=redis, redis_maxlen=redis_maxlen, redis_wait=redis_wait, engine=engine,
         workers=workers, address=address, target_f1=target_f1, budget_ms=budget_ms, speedup=speedup, audit=audit,
     )  # fmt: skip

@@ -14,12 +14,15 @@ from everyframe.pipeline.settings import LabelSettings
 
 @dataclass(slots=True)
 class RunStats:
-    """Counts and CPU of one source, or of several added up. audits: what they have shown of its F1. cpu_ms: CPU ms by step (`records.STEPS`);
+    """Counts and CPU of one source, or of several added up. looks: passes of the CNN over whole pictures by rung, those
+    that only compare capacities among them, audits not; look_cost: of them all, in looks of the run's model. audits: what they have shown of its F1. cpu_ms: CPU ms by step (`records.STEPS`);
     total_cpu_ms: CPU of the whole worker process over the run, steps included. notes: sentences for the summary."""
 
     frames: int = 0
     decoded: int = 0
     cnn_frames: int = 0
+    looks: dict[str, int] = field(default_factory=dict)
+    look_cost: float = 0.0
     partial_frames: int = 0
     audits: AuditSums = field(default_factory=AuditSums)
     cpu_ms: dict[str, float] = field(default_factory=dict)
@@ -31,6 +34,9 @@ class RunStats:
         self.decoded += other.decoded
         self.cnn_frames += other.cnn_frames
         self.partial_frames += other.partial_frames
+        for rung, n in other.looks.items():
+            self.looks[rung] = self.looks.get(rung, 0) + n
+        self.look_cost += other.look_cost
         self.audits.add(other.audits)
         self.total_cpu_ms += other.total_cpu_ms
         for step, ms in other.cpu_ms.items():

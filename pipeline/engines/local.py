@@ -48,9 +48,9 @@ class LocalEngine:
                     if shard.index == 0:
                         settings = priced_for(settings, detector, source.info, path)
                         yield Started(number, source.info, detector.runtime, detector.precision)
-                    yield from self._shard(
-                        number, StreamWorker(source, detector, settings), stitcher, stats, settings.limit
-                    )
+                    others = self._detectors.capacities(settings, source.info, detector)
+                    worker = StreamWorker(source, detector, settings, others)
+                    yield from self._shard(number, worker, stitcher, stats, settings.limit)
         except EveryframeError as e:
             error = e
         yield Finished(number, stats, error)

@@ -65,7 +65,9 @@ class ShardActor:
         warm_up(settings.policy, settings.mode)
         try:
             with FileSource(path, shard.start_pts, shard.end_pts) as source:
-                worker = StreamWorker(source, self._detectors.get(settings, source.info), settings)
+                detector = self._detectors.get(settings, source.info)
+                others = self._detectors.capacities(settings, source.info, detector)
+                worker = StreamWorker(source, detector, settings, others)
                 for chunk in worker.chunks():
                     labels += chunk
         except EveryframeError as e:

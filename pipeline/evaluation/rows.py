@@ -24,6 +24,7 @@ class Row:
     cpu_ms_per_frame: of an ordinary run, None in a replay; dense_cpu_ms_per_frame: plain decoding and the CNN on every
     frame; speedup: the second by the first. decode_fraction, cnn_fraction: shares of the frames;
     partial_fraction: of those for which a part of the net was run (region, residual, flow).
+    looks: passes of the CNN over whole pictures for each frame, by rung; audits are not among them.
     cpu_ms_by_step: CPU ms per frame by `records.STEPS`.
     """
 
@@ -51,10 +52,12 @@ class Row:
     precision: str
     score_threshold: float
     cpu_ms_by_step: dict[str, float] = field(default_factory=dict)
+    looks: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, floats rounded to 5 digits."""
         plain = asdict(self)
+        plain["looks"] = {rung: round(share, 5) for rung, share in self.looks.items()}
         plain["cpu_ms_by_step"] = {step: round(ms, 5) for step, ms in self.cpu_ms_by_step.items()}
         return {key: round(value, 5) if isinstance(value, float) else value for key, value in plain.items()}
 

@@ -232,4 +232,5 @@ def row_of(
         precision=detector.precision,
         score_threshold=metrics.SCORE,
         cpu_ms_by_step={step: ms / frames for step, ms in stats.cpu_ms.items()} if measure else {},
+        looks={rung: n / frames for rung, n in stats.looks.items()},
     )

@@ -10,7 +10,7 @@ at a crop finds is modelled: what the whole look found there, as far as the crop
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import process_time
 from typing import Any, cast
@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from everyframe.operators import appearance
-from everyframe.operators.base import Prices
+from everyframe.operators.base import Detector, Prices
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.crops import CUT
 from everyframe.operators.region.sizes import inside, snap
@@ -31,6 +31,7 @@ from everyframe.pipeline.reorder import Entry
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.second import Second
 from everyframe.pipeline.worker import StreamWorker
 
 MOST_BEHIND = 310
@@ -199,11 +200,11 @@ class TraceFields(FieldBuilder):
 
 class TraceDetector:
     """Satisfies `operators.base.Detector` and `operators.region.crops.KnowsCrops`: gives the recorded objects of the frame
-    whose number the picture holds. crop_ms: what the CNN on crops would have cost so far; part_looks: in so many looks.
+    whose number the picture holds. objects: those of another capacity, in place of the trace's own. crop_ms: what the CNN on crops would have cost so far; part_looks: in so many looks.
     """
 
-    def __init__(self, trace: tf.Trace) -> None:
-        self._objects = trace.objects
+    def __init__(self, trace: tf.Trace, objects: list[Objects] | None = None) -> None:
+        self._objects = trace.objects if objects is None else objects
         self.imgsz = int(trace.meta["model"]["imgsz"])
         self._whole = fit(trace.info.width, trace.info.height, self.imgsz)
         self._prices = prices_of(trace)
@@ -288,12 +289,20 @@ class Player:
     detector: TraceDetector
 
 
-def player(trace: tf.Trace, settings: LabelSettings) -> Player:
-    """Everything for playing a trace once. settings: with prices where their policy weighs them (`prices_of`)."""
+def player(
+    trace: tf.Trace, settings: LabelSettings, seconds: Sequence[Second] = (), own: Second | None = None
+) -> Player:
+    """Everything for playing a trace once. settings: with prices where their policy weighs them (`prices_of`). seconds: what
+    the settings' capacities found, in their order. own: a capacity that stands for the run's model."""
     source = TraceSource(trace)
-    decoder, detector = TraceDecoder(source), TraceDetector(trace)
+    decoder, detector = TraceDecoder(source), TraceDetector(trace, None if own is None else own.objects)
+    others: dict[str, Detector] = {
+        capacity.rung.name: TraceDetector(trace, second.objects)
+        for capacity, second in zip(settings.capacities, seconds, strict=True)
+        if capacity.cost < 1
+    }
     made = StreamWorker(
-        cast(FileSource, source), detector, settings, decoder, TraceFields(trace), TraceLooks(trace)
+        cast(FileSource, source), detector, settings, others, decoder, TraceFields(trace), TraceLooks(trace)
     )
     return Player(made, decoder, detector)
 

@@ -23,13 +23,14 @@ from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.evaluation.dense import Dense, Progress
 from everyframe.pipeline.evaluation.rows import Row
 from everyframe.pipeline.evaluation.run import Judge, class_ids, row_of
-from everyframe.pipeline.settings import LabelSettings, Mode
+from everyframe.pipeline.settings import Capacity, LabelSettings, Mode
 from everyframe.pipeline.traces.format import Trace
 from everyframe.pipeline.traces.overhead import dense_ms, look_ms, rest_ms
 from everyframe.pipeline.traces.playback import Player, TraceDetector, player, prices_of
+from everyframe.pipeline.traces.second import Second
 from everyframe.pipeline.truth import Truth
 from everyframe.pipeline.warm import warm_up
-from everyframe.policies.base import Steerable
+from everyframe.policies.base import LOOK, Steerable
 from everyframe.policies.registry import PolicyError, make_policy
 
 KNOWN = frozenset({"hold", "propagate", "region", "detect"})
@@ -57,17 +58,18 @@ class Machine:
 
 
 def machine_from(path: str, trace: Trace, decode: float | None = None) -> Machine:
-    """Another machine by what its `everyframe costs --json` printed: its fastest runtime for the trace's pictures.
+    """Another machine by what its `everyframe costs --json` printed: its fastest runtime for the trace's model and pictures.
 
     Raises UsageError where the file is not that, or lacks the size.
     """
     size = fit(trace.info.width, trace.info.height, trace.meta["model"]["imgsz"]).outer
     wanted = f"{size[0]}x{size[1]}"
+    model = str(trace.meta["model"]["digest"])[:12]
     try:
         rows = json.loads(Path(path).read_text())["costs"]
         known: dict[str, list[float]] = {}
         for row in rows:
-            if row["rung"] == "detect":
+            if row["rung"] == "detect" and row.get("model", model) == model:
                 known.setdefault(row["size"], []).append(float(row["cpu_ms"]))
     except OSError as e:
         raise UsageError(f"Cannot read {path}: {e.strerror or e}.") from e
@@ -89,8 +91,12 @@ def replay(
     machine: Machine | None = None,
     truth: Truth | None = None,
     progress: Progress | None = None,
+    seconds: Sequence[Second] = (),
+    own: Second | None = None,
 ) -> list[Row]:
     """Plays policies on a trace. settings: mode, classes, limit and seed of all; objects count from `metrics.SCORE` up.
+    seconds: what the settings' capacities found, in their order, costs set. own: a capacity that is played as the run's model,
+    for which `machine` then speaks; F1 stays against the trace's.
 
     Raises UsageError: unknown policy or class, or a policy that looks at pictures.
     """
@@ -105,7 +111,7 @@ def replay(
     rows = []
     for policy in policies:
         wanted = replace(settings, policy=policy)
-        found, stats = _play(trace, wanted, costs, progress)
+        found, stats = _play(trace, wanted, costs, progress, seconds, own)
         rows.append(row_of(str(trace.meta["video"]), wanted, found, stats, reference, judge, detector, True))
     return rows
 
@@ -124,17 +130,18 @@ def _check(policy: str, mode: Mode) -> None:
 
 
 def _play(
-    trace: Trace, settings: LabelSettings, costs: dict[str, float], progress: Progress | None
+    trace: Trace, settings: LabelSettings, costs: dict[str, float], progress: Progress | None, seconds: Sequence[Second],
+    own: Second | None,
 ) -> tuple[list[Objects], RunStats]:
     warm_up(settings.policy, settings.mode)
     scale = costs["detect"] / max(trace.costs["detect"], 1e-9)
-    played = player(trace, replace(settings, prices=_prices(trace, settings, costs, scale)))
+    played = player(trace, replace(settings, prices=_prices(trace, settings, costs, scale)), seconds, own)
     found: list[Objects] = []
     for chunk in played.worker.chunks():
         found += [record.objects for record in chunk]
         if progress is not None:
             progress(settings.policy, len(found), len(trace))
-    return found, _charged(played, trace, costs)
+    return found, _charged(played, trace, costs, settings.capacities)
 
 
 def _prices(trace: Trace, settings: LabelSettings, costs: dict[str, float], scale: float) -> Prices:
@@ -147,7 +154,9 @@ def _prices(trace: Trace, settings: LabelSettings, costs: dict[str, float], scal
     return replace(prices, rungs={**prices.rungs, **stream, "detect": look_ms(costs) + costs["track"]})
 
 
-def _charged(played: Player, trace: Trace, costs: dict[str, float]) -> RunStats:
+def _charged(
+    played: Player, trace: Trace, costs: dict[str, float], capacities: Sequence[Capacity]
+) -> RunStats:
     """The counts with the costs of a real run in place of those of playing the trace."""
     stats, parts = played.worker.stats, played.detector
     recorded: dict[str, Any] = trace.costs
@@ -160,10 +169,12 @@ def _charged(played: Player, trace: Trace, costs: dict[str, float]) -> RunStats:
         luma -= taken
         own[step] = (ms - taken) * factor
     steps |= own
-    looks = stats.cnn_frames + parts.part_looks
+    looks = sum(stats.looks.values()) + parts.part_looks
+    prices = {LOOK: 1.0, **{capacity.rung.name: capacity.cost for capacity in capacities}}
+    whole = sum(prices[rung] * n for rung, n in stats.looks.items())
     steps["region"] += parts.crop_ms * costs["detect"] / max(recorded["detect"], 1e-9) + costs["prepare"] * parts.part_looks
     steps["motion"] = costs["motion"] * stats.decoded
     steps["convert"] = costs["convert"] * looks
-    steps["cnn"] = (look_ms(costs) - costs["convert"]) * stats.cnn_frames
+    steps["cnn"] = (look_ms(costs) - costs["convert"]) * whole
     total = sum(steps.values()) + max(rest_ms(stats) - luma, 0.0) * factor
     return replace(stats, cpu_ms=steps, total_cpu_ms=total)

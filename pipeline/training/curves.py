@@ -14,6 +14,8 @@ from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.overhead import costs_of
 from everyframe.pipeline.traces.replay import Machine, replay
+from everyframe.pipeline.traces.second import Second
+from everyframe.policies.base import LOOK
 from everyframe.policies.brain import Brain, Curve, save
 from everyframe.policies.simulation.optimum import Point
 
@@ -49,20 +51,30 @@ def points_of(
     classes: Sequence[str],
     limit: int | None = MOST_FRAMES,
     ratio: float | None = None,
+    capacities: Sequence[tuple[Second, float]] = (),
+    own: tuple[Second, float] | None = None,
 ) -> tuple[int, list[Point]]:
     """Frames played, 0 where no object is in them, and what each policy comes to there: cost by what the trace says of its
     machine, in dense frames, the same however busy the machine is that replays. ratio: cost of decoding a frame in looks, on
-    another machine."""
+    another machine. capacities: what further ones found, and what a look of each costs in looks of the trace's own; own: one that
+    stands for the trace's."""
     costs, machine = costs_of(trace), Machine()
     if ratio is not None:
         scale = ratio * costs.look / max(float(costs.decode.mean()), 1e-9)
         costs, machine = costs.with_ratio(ratio), Machine(decode=trace.costs["decode"] * scale)
-    rows = replay(trace, policies, LabelSettings(mode=mode, classes=tuple(classes), limit=limit), machine)
+    cnn = machine.costs(trace)["prepare"] + machine.costs(trace)["detect"]
+    alone = costs.look if own is None else costs.look - (1 - own[1]) * cnn
+    if own is not None:
+        machine = replace(machine, detect=machine.costs(trace)["detect"] * own[1])
+    offered = tuple(replace(second.capacity(1.0), cost=cost) for second, cost in capacities)
+    settings = LabelSettings(mode=mode, classes=tuple(classes), limit=limit, capacities=offered)
+    rows = replay(trace, policies, settings, machine, seconds=[second for second, _ in capacities], own=own and own[0])
     decode = float(costs.decode.mean()) + costs.carry
+    looks = {LOOK: alone, **{c.rung.name: costs.look - (1 - c.cost) * cnn for c in offered}}
     points = [
         Point(
             row.policy,
-            (costs.frame + row.decode_fraction * decode + row.cnn_fraction * costs.look) / costs.dense,
+            (costs.frame + row.decode_fraction * decode + sum(n * looks[r] for r, n in row.looks.items())) / costs.dense,
             row.f1_dense, round(row.cnn_fraction * row.frames), row.decode_fraction,
         )
         for row in rows

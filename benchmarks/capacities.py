@@ -1,0 +1,136 @@
+"""The policies with several capacities of the detector on the ladder, against the full model alone and the cheap one alone.
+
+    python benchmarks/capacities.py --write
+    python benchmarks/capacities.py --capacity small.safetensors --cost 0.2 --clip plaza
+
+The product's worker plays recorded clips; F1 is against the full model on every frame. Costs are put together from looks and decoded
+frames by what each trace says of its machine, in dense frames of the full model. What a look of the cheap model costs, in looks
+of the full one, is given by --cost, and after a colon how much faster the full one is than when it was recorded: 0.33 is `fast`
+where `full` is computed in float32, 0.63:1.91 where the CPU has bf16 (`python benchmarks/compressed.py`). About five minutes for
+each mode and cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import common
+import numpy as np
+import tracing
+from common import TRAFFIC, number
+
+from everyframe.pipeline.settings import Mode, ModelSettings
+from everyframe.pipeline.traces import format as tf
+from everyframe.pipeline.traces.second import Second, load_second, record_second, save_second, second_path
+from everyframe.pipeline.training.curves import points_of
+from everyframe.policies.simulation.optimum import Point, cost_at
+
+TARGETS = (0.85, 0.90, 0.95)
+COSTS = ("0.33", "0.63:1.91")
+PRICES: dict[Mode, Sequence[float]] = {
+    "causal": np.geomspace(0.05, 6, 7).tolist(), "lookahead": np.geomspace(0.3, 60, 7).tolist(),
+}  # fmt: skip
+FRAMES = 400
+HOW = ("", ", full in its best precision")
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One clip: points of `learned` with the full model alone, with both, and with the cheap one alone; `motion` with the full
+    model alone and with both. error: of the cheap model's labels on every frame."""
+
+    name: str
+    error: float
+    full: list[Point]
+    both: list[Point]
+    cheap: list[Point]
+    motion: tuple[Point, Point]
+
+
+def main() -> None:
+    made = tracing.parser(__doc__ or "")
+    made.add_argument("--capacity", default="fast", help="the cheap model")
+    made.add_argument("--cost", action="append", help="of a look of it, in looks of the full model; may be repeated")
+    made.set_defaults(limit=FRAMES)
+    options = made.parse_args()
+    common.need_data()
+    common.one_thread()
+    clips = [(name, *recorded(name, options)) for name in options.clip or common.VALIDATION]
+    parts = []
+    for mode in options.mode or ("causal", "lookahead"):
+        for cost in options.cost or COSTS:
+            share, _, speed = cost.partition(":")
+            played = [
+                play(name, faster(trace, float(speed or 1)), second, mode, float(share), options.limit)
+                for name, trace, second in clips
+            ]
+            parts += [f"### {mode}, a look of {options.capacity} costs {share}{HOW[bool(speed)]}", "", table(played, options.capacity), ""]
+    common.publish("capacities", "\n".join(parts), options.write)
+
+
+def recorded(name: str, options: argparse.Namespace) -> tuple[tf.Trace, Second]:
+    """A clip's trace, and what the capacity finds on it."""
+    path = tracing.trace_of(name, common.model_of(options), tracing.folder_of(options.traces))
+    trace, beside = tf.load(path), second_path(path, options.capacity)
+    if not beside.is_file():
+        common.tell(f"{options.capacity} on {name}")
+        save_second(record_second(str(common.CLIPS[name].path), ModelSettings(options.capacity)), Path(beside))
+    return trace, load_second(beside, trace)
+
+
+def faster(trace: tf.Trace, by: float) -> tf.Trace:
+    """As on a machine whose full model takes `by` times less."""
+    costs = {name: ms / by if name in ("detect", "prepare") else ms for name, ms in trace.costs.items()}
+    crops = {size: ms / by for size, ms in trace.meta["crops"].items()}
+    return replace(trace, meta={**trace.meta, "costs": costs, "crops": crops})
+
+
+def play(name: str, trace: tf.Trace, second: Second, mode: Mode, cost: float, limit: int) -> Played:
+    common.tell(f"{name}, {mode}, {cost:g}")
+    policies = [f"learned:{price:.4g}" for price in PRICES[mode]]
+    with_motion = [*policies, "motion"]
+    full = points_of(trace, with_motion, mode, TRAFFIC, limit)[1]
+    both = points_of(trace, with_motion, mode, TRAFFIC, limit, capacities=[(second, cost)])[1]
+    cheap = points_of(trace, [*policies, "dense"], mode, TRAFFIC, limit, own=(second, cost))[1]
+    return Played(name, 1 - cheap[-1].f1, full[:-1], both[:-1], cheap[:-1], (full[-1], both[-1]))
+
+
+def table(played: Sequence[Played], capacity: str) -> str:
+    heads = ["clip", f"wrong labels of {capacity}"]
+    for f1 in TARGETS:
+        heads += [f"F1 {f1:.2f}: full alone", "both", "ratio", f"{capacity} alone"]
+    heads += ["motion: full alone, F1 at cost", "both"]
+    rows: list[list[str]] = []
+    ratios: dict[tuple[float, str], list[float]] = {(f1, way): [] for f1 in TARGETS for way in ("both", "cheap")}
+    for p in played:
+        row = [p.name, number(p.error)]
+        for f1 in TARGETS:
+            full, both, cheap = (cost_at(points, f1) for points in (p.full, p.both, p.cheap))
+            row += [shown(full), shown(both), shown(both / full), shown(cheap)]
+            if np.isfinite(full):
+                ratios[f1, "both"].append(both / full)
+                ratios[f1, "cheap"].append(cheap / full)
+        rows.append([*row, *(f"{q.f1:.3f} at {q.cost:.3f}" for q in p.motion)])
+    lines = [
+        f"At F1 {f1:.2f}: both {mean_of(ratios[f1, 'both'])}, {capacity} alone {mean_of(ratios[f1, 'cheap'])} of the full model's cost."
+        for f1 in TARGETS
+    ]
+    return "\n".join([common.markdown(heads, rows), "", *lines])
+
+
+def shown(value: float) -> str:
+    """A dash where an F1 is not reached."""
+    return f"{value:.3f}" if np.isfinite(value) else "-"
+
+
+def mean_of(ratios: Sequence[float]) -> str:
+    """Geometric mean over the clips that reach an F1, with how many of those on which the full model does."""
+    there = [ratio for ratio in ratios if np.isfinite(ratio)]
+    return f"{float(np.exp(np.mean(np.log(there)))):.2f} (on {len(there)} of {len(ratios)} clips)" if there else "on no clip"
+
+
+if __name__ == "__main__":
+    main()
