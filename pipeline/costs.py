@@ -29,7 +29,14 @@ from everyframe.operators.types import U8, MotionField, Objects, View
 from everyframe.pipeline.cost_table import Cost, CostTable, default_table
 from everyframe.pipeline.errors import DetectorError
 from everyframe.pipeline.machine import has_native_bf16, machine_id
-from everyframe.pipeline.models import LoadedDetector, is_quantized, kind_of, model_digest, open_model
+from everyframe.pipeline.models import (
+    LoadedDetector,
+    is_quantized,
+    kind_of,
+    model_digest,
+    open_model,
+    seen_imgsz,
+)
 from everyframe.pipeline.settings import ModelSettings, Precision, Runtime
 
 RUNS = 5
@@ -78,7 +85,8 @@ def detect_costs(
     table = table or default_table()
     with translated():
         digest = model_digest(settings.model)
-    outer = fit(width, height, settings.imgsz).outer
+    with translated():
+        outer = fit(width, height, seen_imgsz(settings)).outer
     found = []
     for runtime, precision in candidates(settings):
         row = cost_row("detect", outer, digest, runtime, precision, settings.threads)
@@ -101,6 +109,8 @@ def measure_costs(
     """Every rung's CPU ms for pictures of a size, cheapest last: looked up, or measured where it never was or if `again`,
     and kept in the table."""
     table = table or default_table()
+    with translated():
+        settings = replace(settings, imgsz=seen_imgsz(settings))
     rows = detect_costs(settings, width, height, table, again)
     size = (width, height)
     cheap: list[tuple[Cost, Callable[[], float]]] = [

@@ -25,6 +25,10 @@ from everyframe.pipeline.settings import ModelSettings
 Kind = Literal["nanodet", "onnx", "python"]
 GUARD = "guard"
 """Key of the metadata of models for one camera: the F1 with the model they were made from below which that takes over."""
+CLASSES = "classes"
+"""Key of the metadata of models that were taught some classes only: their names with commas, none for all."""
+IMGSZ = "imgsz"
+"""Key of the metadata of models that were made for one size of picture: its longer side in pixels, whatever the settings say."""
 _YAML = (".yaml", ".yml")
 
 
@@ -81,16 +85,25 @@ def open_model(settings: ModelSettings, min_score: float = MIN_SCORE) -> LoadedD
             return _open_onnx(s, min_score)
 
 
+def seen_imgsz(settings: ModelSettings) -> int:
+    """The longer side in pixels of what the model sees: what its file was made for, else what the settings say. Raises `OperatorError`."""
+    if kind_of(settings.model) != "nanodet":
+        return settings.imgsz
+    said = weights.metadata(weights.read(settings.model)).get(IMGSZ, "")
+    return int(said) if said.isdecimal() else settings.imgsz
+
+
 def _open_nanodet(settings: ModelSettings, min_score: float) -> LoadedDetector:
     """A model that was made for one camera brings the model it was made from, which watches it."""
     s = settings
-    small = load_detector(s.model, s.imgsz, s.runtime, s.precision, s.device, s.threads, min_score)
+    small = load_detector(s.model, seen_imgsz(s), s.runtime, s.precision, s.device, s.threads, min_score)
     said = weights.metadata(weights.read(s.model))
     if GUARD not in said:
         return small
     precision = "f32" if s.precision in ("auto", "int8") else s.precision
     teacher = load_detector(said.get("teacher", weights.SHIPPED), s.imgsz, s.runtime, precision, s.device, s.threads, min_score)
-    return GuardedDetector(small, teacher, float(said[GUARD]))
+    classes = tuple(coco.NAMES.index(name) for name in said.get(CLASSES, "").split(",") if name in coco.NAMES)
+    return GuardedDetector(small, teacher, float(said[GUARD]), classes)
 
 
 def _open_onnx(settings: ModelSettings, min_score: float) -> OnnxDetector:

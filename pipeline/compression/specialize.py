@@ -1,142 +1,205 @@
 """A model for one camera, from its own unlabelled video.
 
 The teacher is the full model. The video is split by time: the first half is learned from, all but the last fifth of it, by which
-is judged when to stop; the second half is seen once, for the report.
+is judged when to stop; the second half is seen once, for the report. `shapes` tells how small the model must be.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
-from everyframe.operators.compress.distil import Course, distil
+from everyframe.operators.compress.lessons import Lesson
 from everyframe.operators.compress.prune import prune
 from everyframe.operators.compress.quantize import quantize
+from everyframe.operators.compress.teach import RATE, Course, Plan, shifted, teach
 from everyframe.operators.detectors import coco, weights
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.errors import OperatorError
-from everyframe.operators.types import U8
-from everyframe.pipeline.compression.judge import Verdict, judge
+from everyframe.operators.types import U8, Objects
+from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, Verdict, judge
 from everyframe.pipeline.compression.make import Tell, facts
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import inputs_of
-from everyframe.pipeline.costs import translated
+from everyframe.pipeline.compression.shapes import Shape, opened, shapes_for
+from everyframe.pipeline.costs import open_detector, translated
 from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.models import CLASSES, GUARD, IMGSZ
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sinks.files import write_whole
 
-SHARES = (0.25, 0.375, 0.5, 0.6, 0.7)
-"""Of channels to leave out, tried until the speed is reached."""
 LEARN, STOP, REPORT = Part(0.0, 0.4), Part(0.4, 0.5), Part(0.5, 1.0)
 PICTURES = 400
-ROUND = 1000
-"""Steps from one judgement to the next."""
+ROUND, STEPS = 100, 1200
+"""Steps from one judgement to the next, and at most."""
+TRIAL = 2 * ROUND
+"""Steps after which shapes are compared."""
+UNSURE = 0.08
+"""The teacher's score from which an object is taught, as a doubtful one."""
+CALIBRATION = 64
+LEAST_AGREEMENT = "0.7"
+"""F1 with the teacher below which it takes over in a run."""
+SHIFTS = np.arange(-1.5, 1.51, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the user asks for. speedup: of a look, against the full model in its fastest f32 runtime. target_f1: against the full
-    model, at which learning stops. steps: at most."""
+    model, at which learning stops. steps: at most. imgsz: longer side of what the teacher sees, in pixels. threads: to learn with."""
 
     videos: tuple[str, ...]
     out: str
     classes: tuple[str, ...] = ()
     speedup: float = 8.0
-    target_f1: float = 0.92
-    steps: int = 6000
+    target_f1: float = 0.95
+    steps: int = STEPS
     imgsz: int = 640
     seed: int = 0
     teacher: str = "full"
+    threads: int = 1
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return tuple(coco.NAMES.index(name) for name in self.classes) or tuple(range(len(coco.NAMES)))
+
+    def checkpoint(self, shape: Shape) -> Path:
+        """Where the learning of a shape is kept until the model is done: of this wish alone."""
+        return Path(self.out).with_suffix(f".{self._key}.{shape.share:g}.{shape.imgsz}.ckpt")
+
+    def begun(self) -> list[Shape]:
+        """Shapes of which an earlier call that was interrupted has left a checkpoint."""
+        out = Path(self.out)
+        names = [path.name.split(f".{self._key}.")[1] for path in out.parent.glob(f"{out.stem}.{self._key}.*.ckpt")]
+        parts = [name.removesuffix(".ckpt").rpartition(".") for name in sorted(names)]
+        return [Shape(float(share), int(size), math.nan) for share, _, size in parts]
+
+    @property
+    def _key(self) -> str:
+        return hashlib.sha256(repr(asdict(replace(self, steps=0, target_f1=0.0, threads=0))).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """stopped: judged when it stopped learning, on pictures near those. later: on the second half. rounds: F1 at each judgement."""
+    """stopped_f1: on pictures near those that were learned from, when it stopped. later: on the second half. rounds: F1 at each
+    judgement. minutes: it took."""
 
-    share: float
+    shape: Shape
     steps: int
     rounds: tuple[float, ...]
-    stopped: Verdict
+    stopped_f1: float
     later: Verdict
+    minutes: float
+
+
+@dataclass(frozen=True, slots=True)
+class _School:
+    """All that learning needs: what is taught, and what is judged by."""
+
+    wish: Wish
+    teacher: NanoDet
+    lessons: list[Lesson]
+    held: list[Lesson]
+    tell: Tell
 
 
 def specialize(wish: Wish, tell: Tell) -> Outcome:
     """Makes the model and writes it. Raises EveryframeError."""
-    out = Path(wish.out)
+    out, since = Path(wish.out), monotonic()
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise UsageError(f"--out: write a file name that ends in .safetensors, in a folder that is there; not {out}")
     with translated():
         teacher = weights.load_nanodet(weights.read(wish.teacher), wish.teacher)
         learn = read_pictures(wish.videos, PICTURES, LEARN, tell)
-        stop = read_pictures(wish.videos, PICTURES // 8, STOP, tell)
-        share = share_for(teacher, wish, learn, tell)
-        tell(f"leaving out {share:.0%} of the channels")
-        best = _learn(teacher, wish, share, learn, stop, tell)
+        stop = read_pictures(wish.videos, PICTURES // 6, STOP, tell)
+        school = _School(wish, teacher, *_taught(wish, learn, stop), tell)
+        shapes = wish.begun() or shapes_for(teacher, wish.teacher, wish.imgsz, wish.speedup, learn, tell)
+        shape, net, rounds = _best(school, shapes)
+        said = _about(wish, shape, len(rounds) * ROUND)
+        write_whole(out, weights.pack(net, said))  # without its guard: the teacher is not to answer for it
         later = judge(str(out), wish.teacher, read_pictures(wish.videos, PICTURES // 4, REPORT, tell), _settings(wish), wish.classes)
-    outcome = replace(best, later=later)
-    data = out.read_bytes()
-    net = weights.load_nanodet(data, str(out))
-    said = {**weights.metadata(data), **facts(later)}
-    write_whole(out, weights.pack(net, {key: said[key] for key in said if key not in (weights.COMPRESSED, weights.QUANTIZED)}))
-    return outcome
+        write_whole(out, weights.pack(net, {**said, **facts(later), GUARD: LEAST_AGREEMENT}))
+    for other in shapes:
+        wish.checkpoint(other).unlink(missing_ok=True)
+    return Outcome(shape, len(rounds) * ROUND, rounds, rounds[-1], later, (monotonic() - since) / 60)
 
 
-def share_for(teacher: NanoDet, wish: Wish, learn: Sequence[Sequence[U8]], tell: Tell) -> float:
-    """The least share of channels to leave out at which a look is fast enough here; speed does not depend on what is learned."""
-    out = Path(wish.out)
-    inputs = inputs_of(learn, wish.imgsz, 16)
-    fewest = [[video[0]] for video in learn if len(video)][:1]
-    found = 0.0
-    for share in SHARES:
-        write_whole(out, weights.pack(quantize(prune(teacher, share), inputs), {}))
-        found = judge(str(out), wish.teacher, fewest, _settings(wish)).speedup
-        tell(f"without {share:.0%} of its channels a look is {found:.1f} x faster here")
-        if found >= wish.speedup:
-            return share
-    out.unlink(missing_ok=True)
-    raise OperatorError(f"the smallest model is {found:.1f} x faster here: ask for a --speedup of at most that")
+def _taught(wish: Wish, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U8]]) -> tuple[list[Lesson], list[Lesson]]:
+    """What the teacher finds, once for each picture."""
+    full = open_detector(replace(_settings(wish), model=wish.teacher), WIDTH, HEIGHT, UNSURE)
+    found = [[Lesson(p, _of_classes(full.detect(p), wish.ids, UNSURE)) for video in part for p in video] for part in (learn, stop)]
+    if not any((lesson.objects.score >= CONF).any() for lesson in found[1]):
+        raise OperatorError("the full model finds nothing of these classes in the video: choose others, or a busier hour")
+    return found[0], found[1]
 
 
-def _learn(
-    teacher: NanoDet, wish: Wish, share: float, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U8]], tell: Tell
-) -> Outcome:
-    """Learns in rounds until the target is met; the best round's model is in the file at the end."""
-    out, net = Path(wish.out), prune(teacher, share)
-    ids = tuple(coco.NAMES.index(name) for name in wish.classes) or None
-    longest = max((max(video[0].shape[:2]) for video in learn if len(video)), default=wish.imgsz)
-    scales = (int(0.8 * wish.imgsz), int(1.1 * min(wish.imgsz, 2 * longest)))
-    inputs = inputs_of(learn, wish.imgsz)
+def _best(school: _School, shapes: Sequence[Shape]) -> tuple[Shape, NanoDet, tuple[float, ...]]:
+    """The shape that agrees best after a round of learning is learned to the end; the first that is good enough by then is taken."""
+    best, reached = shapes[0], -1.0
+    for shape in shapes if len(shapes) > 1 else ():
+        net, rounds = _learned(school, shape, TRIAL)
+        if rounds[-1] >= school.wish.target_f1:
+            return shape, net, rounds
+        if rounds[-1] > reached:
+            best, reached = shape, rounds[-1]
+    return best, *_learned(school, best)
+
+
+def _learned(school: _School, shape: Shape, most: int | None = None) -> tuple[NanoDet, tuple[float, ...]]:
+    """The best of the nets after each round, quantized, and the F1 of each round until the target was met."""
+    wish = school.wish
+    steps = max(ROUND, wish.steps // ROUND * ROUND)
+    rate = RATE if shape.share == 0 else 2 * RATE  # what is pruned has more to learn
+    plan = Plan(steps, shape.imgsz, wish.ids, wish.seed, rate=rate, checkpoint=wish.checkpoint(shape), threads=wish.threads)
+    course = Course.start(prune(school.teacher, shape.share), plan)
+    inputs = inputs_of([[lesson.picture for lesson in school.lessons]], shape.imgsz, CALIBRATION)
     rounds: list[float] = []
-    best: Verdict | None = None
-    kept = b""
-    for done in range(ROUND, wish.steps + 1, ROUND):
-        course = Course(wish.steps, wish.seed, scales, ids, out.with_suffix(".ckpt"), until=done)
-        net = distil(net, teacher, learn, course)
-        data = weights.pack(quantize(net, inputs), _about(wish, share, done))
-        write_whole(out, data)
-        verdict = judge(str(out), wish.teacher, stop, _settings(wish), wish.classes)
-        rounds.append(verdict.f1)
-        tell(f"step {done} of at most {wish.steps}: F1 {verdict.f1:.3f}")
-        if best is None or not verdict.f1 <= best.f1:
-            best, kept = verdict, data
-        if np.isnan(verdict.f1):
-            raise OperatorError("the full model finds nothing of these classes in the video: choose others, or a busier hour")
-        if verdict.f1 >= wish.target_f1:
+    best: tuple[float, NanoDet] | None = None
+    for until in range(max(ROUND, course.step), (most or steps) + 1, ROUND):
+        teach(course, school.lessons, replace(plan, until=until))
+        net, f1 = calibrated(quantize(course.result(wish.ids), inputs), shape.imgsz, wish.ids, school.held)
+        school.tell(f"{shape}: step {until} of at most {steps}, F1 {f1:.3f}")
+        rounds.append(f1)
+        if best is None or f1 > best[0]:
+            best = f1, net
+        if f1 >= wish.target_f1:
             break
     if best is None:
-        raise OperatorError(f"--steps: give at least {ROUND}")
-    write_whole(out, kept)
-    out.with_suffix(".ckpt").unlink(missing_ok=True)
-    return Outcome(share, len(rounds) * ROUND, tuple(rounds), best, best)
+        raise OperatorError("this model was learned already: choose another --out, or remove the .ckpt files beside it")
+    return best[1], tuple(rounds)
 
 
-def _about(wish: Wish, share: float, steps: int) -> dict[str, str]:
+def calibrated(net: NanoDet, imgsz: int, ids: tuple[int, ...], held: Sequence[Lesson]) -> tuple[NanoDet, float]:
+    """The net with its scores shifted so that at the usual threshold it reports what the teacher reports, and its F1 then."""
+    detector = opened(net, imgsz, UNSURE)
+    found = [detector.detect(lesson.picture) for lesson in held]
+    wanted = [_of_classes(lesson.objects, ids, CONF) for lesson in held]
+    groups = group_table(coco.SUPERCATEGORY)
+
+    def f1_at(shift: float) -> float:
+        least = 1 / (1 + math.exp(shift - math.log(CONF / (1 - CONF))))
+        return agree([_of_classes(objects, ids, max(UNSURE, least)) for objects in found], wanted, groups).f1
+
+    f1 = np.array([f1_at(float(shift)) for shift in SHIFTS])
+    smooth = np.convolve(np.pad(f1, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")  # not a lucky one
+    at = int(np.argmax(smooth - 0.002 * np.abs(SHIFTS)))
+    return shifted(net, ids, float(SHIFTS[at])), float(f1[at])
+
+
+def _of_classes(objects: Objects, ids: Sequence[int], least: float) -> Objects:
+    return objects[(objects.score >= least) & np.isin(objects.class_id, ids)]
+
+
+def _about(wish: Wish, shape: Shape, steps: int) -> dict[str, str]:
     names = ", ".join(Path(video).name for video in wish.videos)
-    return {"recipe": f"specialized: prune {share:g}, distil {steps}, int8", "teacher": wish.teacher, "videos": names[:500],
-            "classes": ",".join(wish.classes), "guard": "0.7"}  # fmt: skip
+    return {"recipe": f"specialized: {shape}, taught {steps}, int8", "teacher": wish.teacher, "videos": names[:500],
+            CLASSES: ",".join(wish.classes), IMGSZ: str(shape.imgsz)}  # fmt: skip
 
 
 def _settings(wish: Wish) -> ModelSettings:
