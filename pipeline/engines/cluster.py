@@ -64,7 +64,7 @@ class Cluster:
             import everyframe
 
             options["address"] = self._address
-            runtime["py_modules"] = [everyframe]
+            runtime["py_modules"] = [everyframe.__path__[0]]  # the module itself cannot be sent to a ray:// address
         try:
             _knock(self._address)
             with _environment(_QUIET if self._address else _QUIET | _ALONE), _own_signals():
