@@ -4,7 +4,7 @@ Where the ladder has a cheaper capacity of the detector, that takes the routine 
 is new, and tracks that it did not confirm, the full one sees.
 
 Causal, it leaves frames in which something moves to the rung `region`, which weighs by price what a look at parts of the
-picture is worth. Looking ahead, it looks at the whole, and looks back.
+picture is worth. Looking ahead, it looks at the whole, and looks back, at parts of pictures.
 
 Nothing here is set for a camera: packet sizes and stray motion are measured against what is usual for this one, and
 the time between looks grows while looks confirm the tracks and shrinks when they don't.
@@ -21,7 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.policies.base import F32, LOOK, Decision, Mode, Observation, PacketFacts, Rung, Traits
-from everyframe.policies.capacity import FULL, Capacities
+from everyframe.policies.capacity import FULL, Capacities, look_of
 from everyframe.policies.stray import moving_tracks, stray_motion
 
 DRIFT, ALARM, WAKE = 0.6, 16.0, 1.0  # of the cumulative sums (Page, 1954) that tell lasting change from outliers
@@ -36,6 +36,7 @@ IDLE_PACE = 0.05  # how fast the clock of looks runs while nothing moves
 SHORTEST, FIRST, LONGEST = 12.0, 8.0, 90.0  # frames in motion between looks
 LONGEST_SLEEP = 300  # packets
 DISAGREES = 0.7  # agreement of a look with the tracks below which they were in error
+LOOK_BACK = 2.0  # wrong labels, by the objects usual here, that a look back at a whole picture must put right
 PROVEN = 3  # events that packet sizes announced, before they are trusted to wake
 
 
@@ -90,12 +91,14 @@ class Motion:
     def __init__(self, mode: Mode = "lookahead") -> None:
         self._looks_at_parts = mode == "causal"
         self.capacities = Capacities(mode)
-        self.traits = Traits(rungs=("region",)) if self._looks_at_parts else Traits(look_back=1.0)
+        back = Traits(look_back=LOOK_BACK, look_back_rung="region")
+        self.traits = Traits(rungs=("region",)) if self._looks_at_parts else back
         self.reset(0)
 
     def offer(self, rungs: Sequence[Rung]) -> None:
         """Capacities of the detector, as `policies.base.Choosing` says: the cheaper one takes routine looks."""
         self.capacities.offer(rungs)
+        self._look_back_with(self.capacities.current)
 
     def compared(self, rung: str, right: int, shown: int) -> None:
         """What a comparison gave, as `policies.base.Choosing` says."""
@@ -169,11 +172,14 @@ class Motion:
             rung = FULL
         self._is_doubtful = False
         self._looked_cheaply = rung is not FULL
-        return Decision(rung.name, reason, due)
+        return look_of(rung, reason, due)
 
     def _look_back_with(self, rung: Rung) -> None:
+        """At parts of pictures, or with the capacity that looks, where there are several, at whole ones."""
         if self.traits.look_back:
-            self.traits = replace(self.traits, look_back=rung.cost, look_back_rung=rung.name)
+            alone = self.capacities.is_alone
+            price, name = (LOOK_BACK, "region") if alone else (rung.cost, rung.name)
+            self.traits = replace(self.traits, look_back=price, look_back_rung=name)
 
     def _take_result(self, observation: Observation) -> None:
         """Right after a look: confirmed tracks earn a longer interval, stray motion that was nothing more patience."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everyframe.policies.base import Mode, Observation, PacketFacts
+from everyframe.policies.base import Mode, Observation, PacketFacts, Rung, is_whole_look
 from everyframe.policies.motion import DROWSY, LEAST_SPREAD, WINDOW, Motion, Normal
 from everyframe.policies.stray import REACH, moving_tracks, stray_motion
 
@@ -90,6 +90,15 @@ def test_causal_frames_in_which_something_moves_are_left_to_region():
 def test_only_causal_motion_needs_region():
     assert Motion("causal").traits.rungs == ("region",)
     assert Motion("lookahead").traits.rungs == ()
+
+
+def test_looks_back_at_parts_and_with_a_cheaper_capacity_at_the_whole():
+    policy = Motion("lookahead")
+    alone = policy.traits.look_back
+    assert alone > 0 and policy.traits.look_back_rung == "region" and policy.traits.looks_at_crops
+    assert Motion("causal").traits.look_back == 0
+    policy.offer([Rung("detect@small", 0.3)])
+    assert is_whole_look(policy.traits.look_back_rung) and 0 < policy.traits.look_back < alone
 
 
 def test_motion_that_a_track_explains_is_no_alarm():
