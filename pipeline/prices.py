@@ -16,7 +16,7 @@ from everyframe.pipeline.capacities import settled_capacities
 from everyframe.pipeline.cost_table import CostTable, default_table
 from everyframe.pipeline.costs import cost_row, load, look_ms, measure_costs, settled, translated
 from everyframe.pipeline.errors import SourceBroken
-from everyframe.pipeline.models import model_digest
+from everyframe.pipeline.models import model_digest, seen_imgsz
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import Capacity, Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -65,7 +65,7 @@ def prices_for(
     table = table or default_table()
     with translated():
         digest = model_digest(model.model)
-    whole = fit(width, height, model.imgsz)
+        whole = fit(width, height, seen_imgsz(model))
     known: dict[tuple[int, int], float] = {}
     measured = []
     for size in [whole.outer, *map(tuple, crop_sizes(whole).tolist())]:

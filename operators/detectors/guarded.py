@@ -17,6 +17,8 @@ EVERY, SELDOM = 20, 160
 """Looks from one comparison to the next, at first and where the two agree well: then they are few enough to cost little."""
 MEMORY = 0.9
 """Weight of what was seen before, at each comparison."""
+MOST_OBJECTS = 6.0
+"""That one comparison weighs, of both models together: a crowd that has gone is not to hide what is seen now."""
 LEAST_OBJECTS = 10.0
 """Objects, weighed so, below which nothing is concluded."""
 SAFE = 0.1
@@ -84,7 +86,7 @@ class GuardedDetector:
         self._looks += 1
         if self._active is self._teacher:
             return self._taught(self._teacher.infer(self._for_teacher(prepared)))
-        mine = self._small.infer(prepared)
+        mine = self._taught(self._small.infer(prepared))
         if self._looks < self._next:
             return mine
         return self._compared(mine, self._taught(self._teacher.infer(self._for_teacher(prepared))))
@@ -106,16 +108,19 @@ class GuardedDetector:
         groups = {name: i for i, name in enumerate(self.supercategory)}
         same: Any = [[groups[self.supercategory[i]] == groups[self.supercategory[j]] for j in b.class_id] for i in a.class_id]
         right = len(match(iou(a.xyxy, b.xyxy) * same, IOU)[0]) if len(a) and len(b) else 0
-        self._right = MEMORY * self._right + right
-        self._shown = MEMORY * self._shown + len(a) + len(b)
+        shown = len(a) + len(b)
+        weight = min(1.0, MOST_OBJECTS / shown) if shown else 0.0
+        self._right = MEMORY * self._right + weight * right
+        self._shown = MEMORY * self._shown + weight * shown
         if self._shown >= LEAST_OBJECTS:
-            self._conclude()
+            self._conclude(2 * right / shown if shown else 1.0)
         self._next = self._looks + self._pause
         return wanted
 
-    def _conclude(self) -> None:
+    def _conclude(self, now: float) -> None:
+        """now: F1 of the last comparison alone: a bad one is followed up soon."""
         if self.agreement >= self._least:
-            self._pause = min(2 * self._pause, SELDOM) if self.agreement >= self._least + SAFE else EVERY
+            self._pause = min(2 * self._pause, SELDOM) if min(now, self.agreement) >= self._least + SAFE else EVERY
             return
         self._active = self._teacher
         self.note = (
