@@ -31,9 +31,9 @@ from everyframe.policies.simulation.optimum import Point, cost_at
 TARGETS = (0.85, 0.90, 0.95)
 COSTS = ("0.33", "0.63:1.91")
 PRICES: dict[Mode, Sequence[float]] = {
-    "causal": np.geomspace(0.05, 6, 7).tolist(), "lookahead": np.geomspace(0.3, 60, 7).tolist(),
+    "causal": np.geomspace(0.15, 4, 5).tolist(), "lookahead": np.geomspace(1, 60, 5).tolist(),
 }  # fmt: skip
-FRAMES = 400
+FRAMES = 250
 HOW = ("", ", full in its best precision")
 
 
@@ -95,6 +95,8 @@ def play(name: str, trace: tf.Trace, second: Second, mode: Mode, cost: float, li
     full = points_of(trace, with_motion, mode, TRAFFIC, limit)[1]
     both = points_of(trace, with_motion, mode, TRAFFIC, limit, capacities=[(second, cost)])[1]
     cheap = points_of(trace, [*policies, "dense"], mode, TRAFFIC, limit, own=(second, cost))[1]
+    for kind, points in (("full", full), ("both", both), ("cheap", cheap)):
+        common.tell(f"  {kind}: " + ", ".join(f"{p.f1:.3f} at {p.cost:.3f}" for p in points))
     return Played(name, 1 - cheap[-1].f1, full[:-1], both[:-1], cheap[:-1], (full[-1], both[-1]))
 
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from everyframe.policies.base import LOOK, Mode, Rung
+from everyframe.policies.base import LOOK, Decision, Mode, Rung
 
 FULL = Rung(LOOK, 1.0)
 BELIEF = 20.0
@@ -37,6 +37,12 @@ EXPECTED = 0.1
 OF_INTERVAL: Mapping[Mode, float] = {"causal": 0.55, "lookahead": 0.35}
 """Mean error of labels between two looks, as a share of the disagreement that the second look finds: medians over cameras of
 training, at prices from 0.1 to 40."""
+
+
+def look_of(rung: Rung, reason: str, compare: tuple[str, ...] = ()) -> Decision:
+    """A look with a capacity; the reason names one that is not the full one, so that records tell."""
+    capacity = rung.name.partition("@")[2]
+    return Decision(rung.name, f"{reason}, by {capacity}" if capacity else reason, compare)
 
 
 @dataclass(slots=True)

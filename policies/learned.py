@@ -19,7 +19,7 @@ import numpy as np
 
 from everyframe.policies.base import F32, LOOK, Decision, Mode, Observation, PacketFacts, Rung, Traits
 from everyframe.policies.brain import GROUPS, MODES, Brain, BrainError, load
-from everyframe.policies.capacity import Capacities
+from everyframe.policies.capacity import FULL, Capacities, look_of
 from everyframe.policies.features import FEATURES
 from everyframe.policies.motion import Motion
 from everyframe.policies.pace import Pace
@@ -197,9 +197,9 @@ class Learned:
             return Decision(LOOK, reason)
         capacities.looked(observation.agreement, observation.frames_since_detect)
         due = capacities.due()
-        rung = LOOK if due else capacities.current.name
+        rung = FULL if due else capacities.current
         self._look_back_with(capacities.choose())
-        return Decision(rung, reason, due)
+        return look_of(rung, reason, due)
 
     def explain(self) -> dict[str, Any]:
         """What the newest decision was made of: `features` by name, `chances` of rungs (of a look on this frame alone; of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from everyframe.policies.base import Decision, Observation, PacketFacts, Policy
+from everyframe.policies.base import Choosing, Decision, Observation, PacketFacts, Policy, Rung, is_whole_look
 from everyframe.policies.registry import POLICIES, PolicyError, make_policy
 
 NUMBERS = {"stride": ":3", "flow": ":3", "lattice": ":3", "random": ":0.3"}
@@ -26,7 +26,7 @@ def stream(seed: int, frames: int = 120):
             float("nan") if i < 5 else 0.9,
         )  # fmt: skip
         decision = yield packet, observe
-        since = 1 if decision is not None and decision.rung == "detect" else since + 1
+        since = 1 if decision is not None and is_whole_look(decision.rung) else since + 1
 
 
 def run(policy: Policy, seed: int) -> list[tuple[bool, str, str]]:
@@ -72,6 +72,62 @@ class TestContract:
     def test_it_says_how_it_is_to_be_run(self, spec):
         policy = make_policy(spec)
         assert policy.traits.look_back >= 0 and isinstance(policy.traits.keys_only, bool)
+
+
+OFFERED = (Rung("detect@fast", 0.3, "whole", 0.01), Rung("detect@tiny", 0.1, "whole", 0.3), Rung("detect@dear", 1.4))
+CHOOSING = [(spec, mode) for spec in SPECS for mode in ("causal", "lookahead") if isinstance(make_policy(spec), Choosing)]
+
+
+@pytest.mark.parametrize(("spec", "mode"), CHOOSING)
+class TestCapacities:
+    """What a policy keeps to that is offered capacities of the detector."""
+
+    def made(self, spec, mode, told=0.98):
+        policy = make_policy(spec, mode)
+        policy.offer(OFFERED)
+        policy.reset(7)
+        decisions = []
+        for seed in (1, 2):
+            steps = stream(seed, 400)
+            step = next(steps)
+            while True:
+                packet, observation = step
+                decision = policy.choose(observation) if policy.gate(packet) else None
+                decisions.append(decision)
+                for rung in decision.compare if decision else ():
+                    policy.compared(rung, round(1000 * told), 2000)
+                try:
+                    step = steps.send(decision)
+                except StopIteration:
+                    break
+        return policy, [d for d in decisions if d is not None]
+
+    def test_it_chooses_what_it_was_offered_where_that_is_cheaper(self, spec, mode):
+        policy, decisions = self.made(spec, mode)
+        known = {"hold", "propagate", "detect", "detect@fast", "detect@tiny", *policy.traits.rungs}
+        assert {d.rung for d in decisions} <= known
+        assert any("@" in d.rung for d in decisions)
+
+    def test_it_compares_where_the_full_one_looks(self, spec, mode):
+        decisions = self.made(spec, mode)[1]
+        compared = [d for d in decisions if d.compare]
+        assert compared and all(d.rung == "detect" and set(d.compare) == {"detect@fast", "detect@tiny"} for d in compared)
+        assert len(compared) < sum(is_whole_look(d.rung) for d in decisions) / 2
+
+    def test_what_is_shown_to_be_wrong_is_not_chosen_for_long(self, spec, mode):
+        decisions = [d for d in self.made(spec, mode, told=0.1)[1] if is_whole_look(d.rung)]
+        assert not any("@" in d.rung for d in decisions[len(decisions) // 2 :])
+
+    def test_reset_forgets_what_was_compared_and_keeps_the_offer(self, spec, mode):
+        policy, decisions = self.made(spec, mode)
+        policy.reset(7)
+        again = self.made(spec, mode)[1]
+        assert again == decisions
+
+    def test_only_other_looks_at_the_whole_can_be_offered(self, spec, mode):
+        for rung in (Rung("detect", 0.5), Rung("region", 0.3, "part")):
+            with pytest.raises(ValueError, match="beside detect"):
+                make_policy(spec, mode).offer([rung])
 
 
 @pytest.mark.parametrize("spec", ["stride:0", "stride:x", "stride", "lattice:0", "lattice", "random:0", "random:2", "dense:3", "strode:3", "", "x"])
