@@ -49,6 +49,7 @@ class Cluster:
         self._is_started = False
         self._folder: str | None = None
         self._held: Any = None
+        self._prints: Any = None
 
     def start(self, threads: int) -> None:
         """threads: of the CNN in each process. Raises EngineError."""
@@ -69,6 +70,8 @@ class Cluster:
             _knock(self._address)
             with _environment(_QUIET if self._address else _QUIET | _ALONE), _own_signals():
                 self._is_started = not ray_module().is_initialized()
+                if self._is_started:
+                    self._hush(lambda *data, **options: None)
                 ray_module().init(**options)
         except (ConnectionError, OSError, RuntimeError, ValueError) as e:
             where = "a local Ray cluster" if self._address is None else f"the Ray cluster at {self._address}"
@@ -84,12 +87,21 @@ class Cluster:
                     for actor in actors:
                         ray.kill(actor)
                 ray.shutdown()
+            self._hush(self._prints)
             actors.clear()
             self._is_started = False
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._held.close()
             self._folder = None
+
+    def _hush(self, prints: Any) -> None:
+        """Ray prints what befell a process to stdout, where our results go, whatever `log_to_driver` says. We say it ourselves."""
+        from ray._private import worker
+
+        self._prints = getattr(worker, "print_to_stdstream", None)
+        if self._prints is not None and prints is not None:
+            worker.print_to_stdstream = prints
 
     def _local(self) -> dict[str, Any]:
         remove_left_folders()

@@ -37,6 +37,7 @@ class Spool:
         self._waiting: dict[int, Counter[int]] = {}  # by segment: entries that wait, by kind
         self._recent: deque[Entry] = deque()
         self._recent_bytes = 0
+        self._gone: set[int] = set()  # numbers dropped since the last read, whose entries may be on their way
         self._file: int | None = None
         self._segment = self._size = self._last_number = 0
         self._last_id = (0, 0)
@@ -114,6 +115,7 @@ class Spool:
             self._recent_bytes -= len(oldest.payload)
             if oldest.segment < 0 and oldest.number > self.mark.number:
                 self._waiting[-1][oldest.kind] -= 1
+                self._gone.add(oldest.number)
                 if oldest.kind == LABELS:
                     dropped["disk"] += 1
                     self._put_mark(replace(self.mark, dropped_disk=self.mark.dropped_disk + 1))
@@ -156,6 +158,7 @@ class Spool:
     def read(self, count: int, max_bytes: int = 1 << 20) -> list[Entry]:
         """The oldest entries that are not done, in order; empty where there are none. They stay until `done`."""
         with self._lock:
+            self._gone.clear()
             first = self._recent[0].number if self._recent else self._last_number + 1
             if first > self.mark.number + 1 and (found := self._from_disk(first, count)):
                 return found
@@ -193,11 +196,12 @@ class Spool:
             fresh = [entry for entry in entries if entry.number > self.mark.number]
             if not fresh:
                 return 0, 0
-            for entry in fresh:
+            still = [entry for entry in fresh if entry.number not in self._gone]
+            for entry in still:
                 self._waiting[entry.segment][entry.kind] -= 1
                 if entry.segment >= 0:
                     self._cursor = entry.segment, entry.end
-            labels = sum(entry.kind == LABELS for entry in fresh)
+            labels = sum(entry.kind == LABELS for entry in still)
             over = [segment for segment in self._sizes if self._is_over(segment)]
             lost = sum(self._waiting.get(segment, Counter())[LABELS] for segment in over)
             ms, seq = max((self.mark.ms, self.mark.seq), fresh[-1].id)

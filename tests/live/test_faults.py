@@ -227,9 +227,12 @@ def test_processes_are_killed(clip: str, server: RedisServer, tmp_path: Path) ->
         wait_for(lambda: not Path(f"/proc/{camera_process}").exists(), why="the end of the camera's process")
     with watched(tmp_path, *arguments, engine="ray") as running:
         running.published(running.published(1) + 20)
-        camera = running.check(running.stop())["street"]
+        os.kill(process_of(running, "CameraActor"), signal.SIGKILL)
+        wait_for(lambda: running.status()["machine"]["restarts"] == 1, why="a restart")  # type: ignore[index]
+        running.published(running.count("published") + 20)
+        camera = running.check(running.stop())["street"]  # Ray has said nothing on stdout
     found = entries(server.url, "street")
-    check_stream(found, lives=3, holes=dropped(camera, "overload", "restart"))
+    check_stream(found, lives=4, holes=dropped(camera, "overload", "restart"))
 
 
 def process_of(running: Watched, actor: str) -> int:

@@ -183,6 +183,19 @@ def test_a_disk_that_refuses_for_long_is_counted(tmp_path: Path) -> None:
     assert dropped["disk"] > 1000 and lost == spool.mark.dropped_disk == 3110 - len(left)
 
 
+def test_what_is_dropped_on_its_way_is_counted_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 1 << 20)
+    with full_disk(0):
+        put(spool, module.RECENT_ENTRIES)
+        sent = spool.read(200)  # and while the server is waited for, memory runs out
+        dropped = put(spool, 50, module.RECENT_ENTRIES)
+    assert dropped["disk"] == 50 and len(sent) == 200
+    assert spool.done(sent) == (150, 0)
+    assert spool.waiting() == spool.pending == module.RECENT_ENTRIES - 150
+    assert take(spool) == list(range(200, module.RECENT_ENTRIES + 50))
+    assert spool.pending == 0 and spool.mark.published == module.RECENT_ENTRIES and spool.mark.dropped_disk == 50
+
+
 def test_a_disk_that_fills_in_the_middle_of_an_entry(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20)
     with full_disk(1000):
