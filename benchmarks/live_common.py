@@ -19,7 +19,10 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "live")]
 from rtsp import RtspServer, missing
 from watching import Watched, wait_for, watched
 
-__all__ = ["RtspServer", "Watched", "need_rtsp", "raw", "scaled", "wait_for", "watched", "work_folder"]
+from everyframe.operators.detectors.coco import NAMES
+from everyframe.operators.types import Objects
+
+__all__ = ["RtspServer", "Watched", "need_rtsp", "on_core", "raw", "row_of", "scaled", "wait_for", "watched", "work_folder"]
 
 
 def need_rtsp() -> None:
@@ -64,6 +67,25 @@ def scaled(
         for packet in stream.encode(None):
             output.mux(packet)
     return target
+
+
+@contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """This process, and threads and processes that begin meanwhile, on one core; None for no change."""
+    before = os.sched_getaffinity(0)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def row_of(objects: Objects) -> bytes:
+    """Objects as a field of a record that a user would write."""
+    return str(
+        [[NAMES[c], *box] for c, box in zip(objects.class_id, objects.xyxy.tolist(), strict=True)]
+    ).encode()
 
 
 def children(root: int) -> list[int]:

@@ -9,12 +9,11 @@ loop gets a thread that only reads packets and notes when they came, so it never
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ import cv2
 import numpy as np
 import redis as redis_client
 from common import CLIPS, markdown, model_of, need_data, number, parser, publish, tell
-from live_common import RtspServer, need_rtsp, scaled, watched, work_folder
+from live_common import RtspServer, need_rtsp, on_core, row_of, scaled, wait_for, watched, work_folder
 from redisserver import RedisServer
 
-from everyframe.operators.detectors.coco import NAMES
-from everyframe.operators.types import Objects
 from everyframe.pipeline.costs import open_detector
 from everyframe.pipeline.settings import ModelSettings
 
@@ -47,10 +44,10 @@ def ours(
         "--policy", "dense", "--runtime", model.runtime, "--precision", model.precision, "--redis", server.url,
     )  # fmt: skip
     prefix = () if core is None else ("taskset", "-c", str(core))
-    with watched(folder, *urls, *options, engine="ray", prefix=prefix) as running:
-        for name in running.cameras():
-            running.published(1, name)
-        running.published(len(urls))
+    engine = "ray" if core is None else "local"  # on one core, threads cost less than processes
+    with watched(folder, *urls, *options, engine=engine, prefix=prefix) as running:
+        running.published(1, seconds=300)
+        wait_for(lambda: all(c["counts"].get("published") for c in running.cameras().values()), 300, "all cameras")
         time.sleep(BEGIN_S)
         before, began = running.status(), time.monotonic()
         time.sleep(seconds)
@@ -127,24 +124,6 @@ def dense(urls: Sequence[str], core: int | None, server: RedisServer, model: Mod
     p50, p99 = np.percentile(steady, (50, 99)) if len(steady) else (np.inf, np.inf)
     rate = len(steady) / seconds
     return {"p50": float(p50), "p99": float(p99), "fps": rate, "looks": rate, "behind": behind}
-
-
-@contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """This process, and threads that begin meanwhile, on one core."""
-    before = os.sched_getaffinity(0)
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def row_of(objects: Objects) -> bytes:
-    return str(
-        [[NAMES[c], *box] for c, box in zip(objects.class_id, objects.xyxy.tolist(), strict=True)]
-    ).encode()
 
 
 def measured(clip: Path, server: RedisServer, folder: Path, options: Any) -> list[list[str]]:

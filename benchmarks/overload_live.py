@@ -88,7 +88,7 @@ def main() -> None:
             with watched(
                 folder / "run", *(s.url for s in servers), *extra, "--redis", server.url, prefix=prefix
             ) as running:
-                running.published(20)
+                running.published(20, seconds=300)
                 began = time.monotonic()
                 before = sampled(running, began, CALM_S)
                 with burning():
@@ -114,7 +114,7 @@ def calibrated(
         with watched(
             folder / "calibrate", *(c.url for c in cameras), *extra, "--redis", server.url, prefix=prefix
         ) as running:
-            running.published(20)
+            running.published(20, seconds=300)
             used = [s["cpu"] for s in sampled(running, time.monotonic(), CALIBRATE_S)][-5:]
             running.check(running.stop())
     finally:
