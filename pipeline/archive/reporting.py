@@ -74,11 +74,14 @@ def write(out: Path, report: ArchiveReport) -> None:
     write_report(out / "report.html", report)
 
 
+def _long(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds:.1f} s"
+
+
 def summary(report: ArchiveReport) -> list[str]:
     """The report in a few lines."""
     done = sum(source.row.status == "done" for source in report.sources)
-    hours = f"{report.media_s / 3600:.3f} hours of media, {report.cpu_s / 3600:.3f} CPU hours"
-    lines = [f"{done} of {len(report.sources)} sources, {report.frames} frames, {hours}"]
+    lines = [f"{done} of {len(report.sources)} sources, {report.frames} frames, {_long(report.media_s)} of media, {_long(report.cpu_s)} CPU"]
     if report.f1 is not None:
         lines.append("F1 by {} audits: {:.3f} ({:.3f} to {:.3f})".format(report.audits, *report.f1))
     bad = [source.row for source in report.sources if source.row.status != "done"]
