@@ -21,7 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.policies.base import F32, LOOK, Decision, Mode, Observation, PacketFacts, Rung, Traits
-from everyframe.policies.capacity import FULL, Capacities
+from everyframe.policies.capacity import FULL, Capacities, look_of
 from everyframe.policies.stray import moving_tracks, stray_motion
 
 DRIFT, ALARM, WAKE = 0.6, 16.0, 1.0  # of the cumulative sums (Page, 1954) that tell lasting change from outliers
@@ -172,7 +172,7 @@ class Motion:
             rung = FULL
         self._is_doubtful = False
         self._looked_cheaply = rung is not FULL
-        return Decision(rung.name, reason, due)
+        return look_of(rung, reason, due)
 
     def _look_back_with(self, rung: Rung) -> None:
         """At parts of pictures, or with the capacity that looks, where there are several, at whole ones."""
