@@ -25,7 +25,7 @@ def main() -> None:
     common.need_data()
     common.one_thread()
     classes = {"traffic": TRAFFIC, "person": PERSON, "all": ()}[options.classes]
-    heads = ("clip", "policy", "mode", "f1_dense", "f1_truth", "dense_f1_truth", "decoded", "CNN")
+    heads = ("clip", "policy", "mode", "f1_dense", "f1_truth", "dense_f1_truth", "decoded", "CNN", "in part")
     lines = []
     means: dict[tuple[str, str], list[float]] = {}
     for name in options.clip or TWELVE:
@@ -42,11 +42,12 @@ def main() -> None:
             for row in rows:
                 means.setdefault((row.policy, row.mode), []).append(row.f1_dense)
                 cells = (number(row.f1_dense), number(row.f1_truth), number(row.dense_f1_truth))
-                shares = (number(row.decode_fraction, ".1%"), number(row.cnn_fraction, ".1%"))
+                looked = (row.decode_fraction, row.cnn_fraction, row.partial_fraction)
+                shares = (number(share, ".1%") for share in looked)
                 lines.append((name, row.policy, row.mode, *cells, *shares))
                 common.tell(" ".join(lines[-1]))
     for (policy, mode), values in means.items():
-        lines.append(("**mean**", policy, mode, number(mean(values)), "", "", "", ""))
+        lines.append(("**mean**", policy, mode, number(mean(values)), *[""] * 5))
     print(common.markdown(heads, lines))
 
 
