@@ -29,7 +29,7 @@ from everyframe.policies.simulation.optimum import Point
 from everyframe.policies.training.bisection import Settings, train
 from everyframe.policies.training.judge import Judge, play
 
-PRICES = tuple(np.geomspace(0.05, 20, 9).tolist())
+PRICES = tuple(np.geomspace(0.03, 30, 15).tolist())
 ROOT = 64
 BY_HAND = 0.25
 """Errors grow towards the end of a gap whose first look goes wrong, and half of it is labelled from the second."""
@@ -50,7 +50,7 @@ def main() -> None:
     judged = [table(name) for name in names]
     judge = Judge([gaps.table for gaps in judged], lookahead=True)
     rows: list[tuple[str, Sequence[Sequence[Point]]]] = [
-        ("shipped", play(load(WEIGHTS)[0]["lookahead"], judge.arena, True)),
+        ("shipped", play(load(WEIGHTS)[0]["lookahead"], judge.arena, True, PRICES)),
         ("halving by hand", _played(judged, by_hand)),
     ]
     apart = [name for name in common.CLIPS if name not in common.VALIDATION and name != "dashcam"]  # 38 frames
