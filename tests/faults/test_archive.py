@@ -26,6 +26,7 @@ from everyframe.pipeline.errors import RedisError, SinkError
 from everyframe.pipeline.settings import RunSettings
 from everyframe.pipeline.sinks.embedded import server_binary
 from everyframe.pipeline.sinks.entries import stream_key
+from everyframe.pipeline.sinks.files import write_all
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -96,6 +97,16 @@ def test_a_disk_that_is_full_in_mid_run(recordings: Path, undisturbed: dict[str,
     assert label(recordings, small_disk / "out").exit_code == 0
     assert digests(small_disk / "out") == undisturbed
     assert not list(small_disk.rglob(".*.part"))
+
+
+def test_many_files_are_there_as_a_whole_or_not_at_all(small_disk: Path) -> None:
+    files = [(small_disk / "a" / str(i), bytes([i]) * 100_000) for i in range(10)]
+    write_all(files)
+    assert all(path.read_bytes() == data for path, data in files)
+    with pytest.raises(SinkError, match="the disk is full"):
+        write_all([(small_disk / "b" / str(i), bytes(100_000)) for i in range(20)])
+    assert not list((small_disk / "b").iterdir())
+    assert all(path.read_bytes() == data for path, data in files)
 
 
 def test_a_folder_that_may_not_be_written(recordings: Path, tmp_path: Path) -> None:
