@@ -73,6 +73,13 @@ def match(affinity: F32, least: float) -> tuple[Rows, Rows]:
     return rows[kept], columns[kept]
 
 
+def rest(count: int, rows: Rows) -> Rows:
+    """The rows 0 .. count - 1 that are not among `rows`, in order."""
+    left = np.ones(count, np.bool_)
+    left[rows] = False
+    return np.flatnonzero(left)
+
+
 def without_doubles(boxes: F32, scores: F32, kinds: NDArray[np.int32], most: float) -> Rows:
     """Rows to keep, in order: of two boxes of one kind that overlap by more than `most`, the better one stays."""
     if len(scores) < 2:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from everyframe.operators.boxes import LEAST_INSIDE, Rows, share_inside
+from everyframe.operators.boxes import LEAST_INSIDE, Rows, rest, share_inside
 from everyframe.operators.propagate import move
 from everyframe.operators.types import F32, I32, NO_TRACK, Bool, MotionField, Objects, Origin
 from everyframe.pipeline.tracks import TrackKeeper, TrackState, associate
@@ -59,7 +59,7 @@ class Strands:
         """Every track and every detection, paired as the track keeper will do it."""
         rows, columns = associate(paths.affinity, detections.score, conf)
         a, b = paths.affinity.shape
-        went, came = np.setdiff1d(np.arange(a), rows), np.setdiff1d(np.arange(b), columns)
+        went, came = rest(a, rows), rest(b, columns)
         first = np.concatenate([rows, went, np.full(len(came), -1)])
         last = np.concatenate([columns, np.full(len(went), -1), came])
         return cls._along(paths, detections, first, last)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from everyframe.operators.boxes import iou, match
+from everyframe.operators.boxes import iou, match, rest
 from everyframe.operators.types import F32, I32, NO_TRACK, Objects
 
 LEAST_IOU = 0.2
@@ -40,8 +40,8 @@ class TrackState:
         if len(objects) == len(self.objects):
             return TrackState(objects, self.looked, self.misses, self.detected_at)
         rows = np.flatnonzero(np.isin(self.objects.track_id, objects.track_id))
-        rest = self.keep(rows)
-        return TrackState(objects, rest.looked, rest.misses, rest.detected_at)
+        left = self.keep(rows)
+        return TrackState(objects, left.looked, left.misses, left.detected_at)
 
 
 class TrackKeeper:
@@ -102,7 +102,7 @@ class TrackKeeper:
             np.zeros(n, np.int32),
             np.full(n, frame_index, np.int32),
         )
-        self.state = join(now, self._missed(np.setdiff1d(np.arange(len(state.objects)), rows)))
+        self.state = join(now, self._missed(rest(len(state.objects), rows)))
         return found
 
     def take(self, objects: Objects, frame_index: int) -> Objects:
@@ -114,16 +114,16 @@ class TrackKeeper:
         at = {track: row for row, track in enumerate(self.state.objects.track_id.tolist())}
         rows = np.array([at[track] for track in carried.track_id.tolist()], np.intp)
         kept = self.state.keep(rows).moved(carried)
-        self.state = self.state.keep(np.setdiff1d(np.arange(len(at)), rows))
+        self.state = self.state.keep(rest(len(at), rows))
         found = self.look(objects[objects.track_id == NO_TRACK], frame_index)
         self.state = join(kept, self.state)
         return Objects.concat([carried, found])
 
     def _missed(self, rows: NDArray[np.intp]) -> TrackState:
         """What is left of the tracks that a look did not find: not reported until seen again, then the same track."""
-        rest = self.state.keep(rows)
+        left = self.state.keep(rows)
         zero = np.zeros(len(rows), np.float32)
-        aged = TrackState(replace(rest.objects, score=zero), zero, rest.misses + 1, rest.detected_at)
+        aged = TrackState(replace(left.objects, score=zero), zero, left.misses + 1, left.detected_at)
         return aged.keep(aged.misses <= MOST_MISSES)
 
 
@@ -132,7 +132,7 @@ def associate(affinity: F32, scores: F32, birth: float) -> tuple[NDArray[np.intp
     good = np.flatnonzero(scores >= birth)
     weak = np.flatnonzero(scores < birth)
     rows, columns = match(affinity[:, good], LEAST_IOU)
-    free = np.setdiff1d(np.arange(affinity.shape[0]), rows)
+    free = rest(affinity.shape[0], rows)
     rows2, columns2 = match(affinity[np.ix_(free, weak)], LEAST_IOU)
     return np.concatenate([rows, free[rows2]]), np.concatenate([good[columns], weak[columns2]])
 

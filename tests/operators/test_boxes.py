@@ -48,3 +48,14 @@ def test_of_two_boxes_of_one_kind_the_better_stays():
 def test_centre_and_size():
     centre, size = boxes.centre_size(np.array([[10, 20, 30, 60]], np.float32))
     assert centre[0].tolist() == pytest.approx([20, 40]) and size[0].tolist() == pytest.approx([20, 40])
+
+
+def test_rest_is_what_is_not_taken():
+    assert boxes.rest(5, np.array([3, 0])).tolist() == [1, 2, 4]
+    assert boxes.rest(0, np.zeros(0, np.intp)).tolist() == []
+    assert boxes.rest(2, np.zeros(0, np.intp)).tolist() == [0, 1]
+
+
+def test_share_inside_is_the_clipped_area_s_share():
+    given = np.array([[-10, 0, 10, 20], [0, 0, 4, 4], [5, 5, 5, 9], [90, 40, 130, 60], [200, 0, 220, 20]], np.float32)
+    assert boxes.share_inside(given, 100, 50).tolist() == [0.5, 1.0, 0.0, 0.125, 0.0]
