@@ -24,7 +24,7 @@ from everyframe.operators.detectors.nanodet import CLASSES, NanoDet
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32, Objects
 
-BATCH, RATE, WARM_STEPS = 8, 8e-4, 60
+BATCH, RATE, WARM_STEPS = 8, 3e-4, 60
 AVERAGE = 0.995
 """Weight of the mean so far, at each step."""
 SAVED_EVERY = 100

@@ -55,17 +55,12 @@ class GuardedDetector:
         self.names, self.supercategory = small.names, small.supercategory
         self.runtime, self.precision = small.runtime, small.precision
         self.model, self.digest = small.model, small.digest
-        self.min_score = small.min_score
+        self.imgsz, self.min_score = small.imgsz, small.min_score
 
     @property
     def describe(self) -> str:
         """Model, size, runtime and precision in one short line."""
         return self._active.describe
-
-    @property
-    def imgsz(self) -> int:
-        """Longer side in pixels of what is seen now."""
-        return self._active.imgsz
 
     @property
     def agreement(self) -> float:
@@ -122,7 +117,7 @@ class GuardedDetector:
         if self.agreement >= self._least:
             self._pause = min(2 * self._pause, SELDOM) if min(now, self.agreement) >= self._least + SAFE else EVERY
             return
-        self._active = self._teacher
+        self._active, self.imgsz = self._teacher, self._teacher.imgsz
         self.note = (
             f"{self.model} no longer agreed with the model it was made from (F1 {self.agreement:.2f}), which took over after "
             f"{self._looks} looks: make it anew from recent video."

@@ -12,6 +12,7 @@ from everyframe.pipeline.commands import options as o
 def models(
     *path: Annotated[str, Parameter(help="Model files to list beside those that are shipped.")],
     imgsz: o.ImgszOption = None,
+    plot: Annotated[str | None, Parameter(help="Picture file to draw accuracy against cost and size into, .png or .svg.", group=o.OUTPUT)] = None,
     json: o.JsonFlag = False,
 ) -> int:
     """List models with their origin, size, accuracy against the model they were made from, and cost on this machine.
@@ -24,8 +25,11 @@ def models(
     from rich.table import Table
 
     from everyframe.pipeline.compression.listing import listed
+    from everyframe.pipeline.compression.plotting import plot as draw
 
     rows = listed(path, imgsz or 640)
+    if plot is not None:
+        draw(rows, plot)
     status = int(any(row.fault for row in rows))
     if json:
         print(orjson.dumps([{name: getattr(row, name) for name in row.__slots__} for row in rows]).decode())

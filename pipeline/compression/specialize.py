@@ -87,7 +87,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """stopped_f1: on pictures near those that were learned from, when it stopped. later: on the second half. rounds: F1 at each
+    """steps: after which the model was the best. stopped_f1: its F1 on pictures near those that were learned from. later: on the second half. rounds: F1 at each
     judgement. minutes: it took."""
 
     shape: Shape
@@ -109,6 +109,19 @@ class _School:
     tell: Tell
 
 
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """The best of the nets after each round, quantized; after how many steps it was; the F1 of every round."""
+
+    net: NanoDet
+    steps: int
+    rounds: tuple[float, ...]
+
+    @property
+    def f1(self) -> float:
+        return max(self.rounds)
+
+
 def specialize(wish: Wish, tell: Tell) -> Outcome:
     """Makes the model and writes it. Raises EveryframeError."""
     out, since = Path(wish.out), monotonic()
@@ -120,14 +133,14 @@ def specialize(wish: Wish, tell: Tell) -> Outcome:
         stop = read_pictures(wish.videos, PICTURES // 6, STOP, tell)
         school = _School(wish, teacher, *_taught(wish, learn, stop), tell)
         shapes = wish.begun() or shapes_for(teacher, wish.teacher, wish.imgsz, wish.speedup, learn, tell)
-        shape, net, rounds = _best(school, shapes)
-        said = _about(wish, shape, len(rounds) * ROUND)
+        shape, learned = _best(school, shapes)
+        net, said = learned.net, _about(wish, shape, learned.steps)
         write_whole(out, weights.pack(net, said))  # without its guard: the teacher is not to answer for it
         later = judge(str(out), wish.teacher, read_pictures(wish.videos, PICTURES // 4, REPORT, tell), _settings(wish), wish.classes)
         write_whole(out, weights.pack(net, {**said, **facts(later), GUARD: LEAST_AGREEMENT}))
     for other in shapes:
         wish.checkpoint(other).unlink(missing_ok=True)
-    return Outcome(shape, len(rounds) * ROUND, rounds, rounds[-1], later, (monotonic() - since) / 60)
+    return Outcome(shape, learned.steps, learned.rounds, learned.f1, later, (monotonic() - since) / 60)
 
 
 def _taught(wish: Wish, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U8]]) -> tuple[list[Lesson], list[Lesson]]:
@@ -139,40 +152,44 @@ def _taught(wish: Wish, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U
     return found[0], found[1]
 
 
-def _best(school: _School, shapes: Sequence[Shape]) -> tuple[Shape, NanoDet, tuple[float, ...]]:
+def _best(school: _School, shapes: Sequence[Shape]) -> tuple[Shape, _Learned]:
     """The shape that agrees best after a round of learning is learned to the end; the first that is good enough by then is taken."""
     best, reached = shapes[0], -1.0
+    before: _Learned | None = None
     for shape in shapes if len(shapes) > 1 else ():
-        net, rounds = _learned(school, shape, TRIAL)
-        if rounds[-1] >= school.wish.target_f1:
-            return shape, net, rounds
-        if rounds[-1] > reached:
-            best, reached = shape, rounds[-1]
-    return best, *_learned(school, best)
+        tried = _learned(school, shape, TRIAL)
+        if tried.f1 >= school.wish.target_f1:
+            return shape, tried
+        if tried.f1 > reached:
+            best, reached, before = shape, tried.f1, tried
+    after = _learned(school, best)
+    return best, after if before is None or after.f1 >= before.f1 else before
 
 
-def _learned(school: _School, shape: Shape, most: int | None = None) -> tuple[NanoDet, tuple[float, ...]]:
-    """The best of the nets after each round, quantized, and the F1 of each round until the target was met."""
+def _learned(school: _School, shape: Shape, most: int | None = None) -> _Learned:
+    """In rounds, until the target is met."""
     wish = school.wish
     steps = max(ROUND, wish.steps // ROUND * ROUND)
-    rate = RATE if shape.share == 0 else 2 * RATE  # what is pruned has more to learn
+    rate = RATE if shape.share == 0 else 4 * RATE  # what is pruned has more to learn
     plan = Plan(steps, shape.imgsz, wish.ids, wish.seed, rate=rate, checkpoint=wish.checkpoint(shape), threads=wish.threads)
     course = Course.start(prune(school.teacher, shape.share), plan)
     inputs = inputs_of([[lesson.picture for lesson in school.lessons]], shape.imgsz, CALIBRATION)
     rounds: list[float] = []
-    best: tuple[float, NanoDet] | None = None
-    for until in range(max(ROUND, course.step), (most or steps) + 1, ROUND):
-        teach(course, school.lessons, replace(plan, until=until))
+    best: tuple[float, NanoDet, int] | None = None
+    first = ROUND if shape.share else 0  # a net that lost nothing may do as it is
+    for until in range(max(first, course.step), (most or steps) + 1, ROUND):
+        if course.step < until:
+            teach(course, school.lessons, replace(plan, until=until))
         net, f1 = calibrated(quantize(course.result(wish.ids), inputs), shape.imgsz, wish.ids, school.held)
         school.tell(f"{shape}: step {until} of at most {steps}, F1 {f1:.3f}")
         rounds.append(f1)
         if best is None or f1 > best[0]:
-            best = f1, net
+            best = f1, net, until
         if f1 >= wish.target_f1:
             break
     if best is None:
         raise OperatorError("this model was learned already: choose another --out, or remove the .ckpt files beside it")
-    return best[1], tuple(rounds)
+    return _Learned(best[1], best[2], tuple(rounds))
 
 
 def calibrated(net: NanoDet, imgsz: int, ids: tuple[int, ...], held: Sequence[Lesson]) -> tuple[NanoDet, float]:

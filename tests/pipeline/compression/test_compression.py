@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from everyframe.operators.detectors import load_detector, weights
+from everyframe.operators.detectors import guarded, load_detector, weights
 from everyframe.operators.detectors.guarded import EVERY, GuardedDetector
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.cli import call
+from everyframe.pipeline.compression import shapes, specialize
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.costs import candidates
-from everyframe.pipeline.models import is_quantized, open_model
+from everyframe.pipeline.models import is_quantized, open_model, seen_imgsz
 from everyframe.pipeline.settings import ModelSettings
 
 pytest.importorskip("nncf")
@@ -55,7 +58,9 @@ def test_what_compress_made_is_run_and_listed(small: str, clip: str, tmp_path: P
     assert call(["run", clip, "--model", small, "--limit", "40", "--policy", "stride:10", "--out", str(tmp_path), "--engine", "local",
                  "--quiet", "--json"]) == 0  # fmt: skip
     assert json.loads(capsys.readouterr().out)["frames"] == 40
-    assert call(["models", small, "--imgsz", "320", "--json"]) == 0
+    drawn = tmp_path / "models.png"
+    assert call(["models", small, "--imgsz", "320", "--json", "--plot", str(drawn)]) == 0
+    assert drawn.read_bytes().startswith(b"\x89PNG") and drawn.stat().st_size > 5000
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
     assert "prune 0.5, distil 2, int8" in rows[small]["recipe"] and rows[small]["cpu_ms"] > 0 and 0 <= rows[small]["f1"] <= 1
     assert rows["full"]["cpu_ms"] > 0
@@ -101,6 +106,52 @@ class _Blind:
         return Objects.empty()
 
 
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """As `specialize` writes it: sees little, which is enough for one camera and not for another."""
+    path = tmp_path_factory.mktemp("camera") / "camera.safetensors"
+    net = weights.load_nanodet(weights.read("full"), "full")
+    path.write_bytes(weights.pack(net, {"guard": "0.7", "teacher": "full", "classes": "person,car", "imgsz": "320"}))
+    return str(path)
+
+
+def run_notes(video: str, model: str, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert call(["run", video, "--model", model, "--policy", "stride:1", "--out", str(out), "--engine", "local", "--quiet", "--json"]) == 0
+    return capsys.readouterr().out
+
+
+def test_another_camera_is_noticed_and_left_to_the_full_model(
+    camera: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same camera goes on as it was; where it shows another place, the labels are the full model's soon after."""
+    monkeypatch.setattr(guarded, "EVERY", 3)
+    monkeypatch.setattr(guarded, "SELDOM", 6)
+    own, other, both = (tmp_path / f"{name}.mp4" for name in ("own", "other", "both"))
+    for target, source in ((own, "pets_s2l1/pets_s2l1_ip.mp4"), (other, "street/street.mp4")):
+        subprocess.run(["ffmpeg", "-v", "error", "-i", str(data_dir / source), "-frames:v", "45", "-vf", "scale=640:480,fps=25,setsar=1",
+                        "-c:v", "libx264", "-preset", "ultrafast", "-an", str(target)], check=True)  # fmt: skip
+    (tmp_path / "list").write_text(f"file '{own}'\nfile '{other}'\n")
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "concat", "-safe", "0", "-i", str(tmp_path / "list"), "-c", "copy", str(both)], check=True)
+    assert "no longer agreed" not in run_notes(str(own), camera, tmp_path / "a", capsys)
+    assert "no longer agreed" in run_notes(str(both), camera, tmp_path / "b", capsys)
+    assert run_notes(str(both), "full", tmp_path / "c", capsys)
+    mine, full = (rows_of(tmp_path / name) for name in ("b", "c"))
+    assert all(o["label"] in ("person", "car") for row in mine for o in row["objects"])
+    last = [[o["xyxy"] for o in row["objects"]] for row in mine[-10:]]
+    assert last == [[o["xyxy"] for o in row["objects"] if o["label"] in ("person", "car")] for row in full[-10:]] and any(last)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    (path,) = folder.rglob("*.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_model_sees_what_its_file_says(camera: str) -> None:
+    assert seen_imgsz(ModelSettings(camera, 640)) == 320 and seen_imgsz(ModelSettings("full", 640)) == 640
+    opened = open_model(ModelSettings(camera, 640, "torch", "f32"))
+    assert opened.imgsz == 320 and opened.detect(np.zeros((48, 64, 3), np.uint8)).xyxy.shape == (0, 4)
+
+
 def picture_of(data_dir: Path) -> U8:
     return read_pictures([str(data_dir / "pets_s2l1" / "pets_s2l1_ip.mp4")], 1)[0][0]
 
@@ -108,20 +159,20 @@ def picture_of(data_dir: Path) -> U8:
 def test_a_model_that_no_longer_agrees_hands_over(data_dir: Path) -> None:
     teacher = load_detector("full", 320)
     picture = picture_of(data_dir)
-    guarded = GuardedDetector(_Blind(teacher), teacher, 0.7)  # type: ignore[arg-type]
-    seen = [len(guarded.detect(picture)) for _ in range(8 * EVERY)]
+    watched = GuardedDetector(_Blind(teacher), teacher, 0.7)  # type: ignore[arg-type]
+    seen = [len(watched.detect(picture)) for _ in range(8 * EVERY)]
     assert seen[0] == 0 and seen[-1] > 0
-    assert "no longer agreed" in guarded.note
+    assert "no longer agreed" in watched.note
     assert all(seen[seen.index(0, EVERY) :][-EVERY:])
 
 
 def test_a_model_that_agrees_stays(data_dir: Path) -> None:
     teacher = load_detector("full", 320)
-    guarded = GuardedDetector(teacher, teacher, 0.7)
+    watched = GuardedDetector(teacher, teacher, 0.7)
     picture = picture_of(data_dir)
     for _ in range(2 * EVERY):
-        guarded.detect(picture)
-    assert guarded.note == "" and guarded.agreement == 1.0
+        watched.detect(picture)
+    assert watched.note == "" and watched.agreement == 1.0
 
 
 def test_the_guard_is_in_the_file(small: str, tmp_path: Path) -> None:
@@ -129,3 +180,27 @@ def test_the_guard_is_in_the_file(small: str, tmp_path: Path) -> None:
     path = tmp_path / "camera.safetensors"
     path.write_bytes(weights.pack(net, {"guard": "0.7", "teacher": "full"}))
     assert isinstance(open_model(ModelSettings(str(path), 320, "torch", "f32")), GuardedDetector)
+
+
+def test_specialize_writes_a_guarded_model_and_what_it_is_worth(
+    clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A few steps only: what was sharp enough before stays so, and the report is of the second half, without the guard's help."""
+    monkeypatch.setattr(specialize, "ROUND", 2)
+    monkeypatch.setattr(shapes, "SHARES", (0.0,))
+    monkeypatch.setattr(shapes, "SMALLEST", 128)
+    out = tmp_path / "gate.safetensors"
+    assert call(["specialize", clip, "--classes", "person", "--imgsz", "320", "--speedup", "2.5", "--steps", "4", "--target-f1", "1",
+                 "--threads", "1", "--out", str(out), "--quiet", "--json"]) == 0  # fmt: skip
+    said = json.loads(capsys.readouterr().out)
+    assert said["steps"] in (0, 2, 4) and len(said["rounds"]) == 3 and said["frames"] > 20 and said["objects"] > 20
+    assert 0.3 < said["f1"] <= 1 and 128 <= said["imgsz"] <= 320 and said["minutes"] > 0
+    about = weights.metadata(out.read_bytes())
+    assert about["guard"] == "0.7" and about["classes"] == "person" and about["imgsz"] == str(said["imgsz"])
+    opened = open_model(ModelSettings(str(out)))
+    assert isinstance(opened, GuardedDetector) and opened.imgsz == said["imgsz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["gate.safetensors"], "no checkpoint is left"
+    assert call(["specialize", clip, "--classes", "zebra", "--imgsz", "320", "--out", str(out), "--quiet"]) != 0
+    assert "finds nothing of these classes" in capsys.readouterr().err
+    assert call(["specialize", clip, "--imgsz", "320", "--speedup", "500", "--out", str(out), "--quiet"]) != 0
+    assert "ask for a --speedup of at most that" in capsys.readouterr().err
