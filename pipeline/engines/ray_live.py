@@ -28,7 +28,8 @@ ANSWER_S = 0.5
 """A round waits so long for news of all cameras."""
 SILENT_S = 15.0
 """A process that has not answered for so long is killed."""
-START_S = 60.0
+START_S = 180.0
+"""For a process to start: on a machine that is busy with other things its imports take a minute, and killed it would begin anew."""
 LOST_LOOK_S = 15.0
 LOOKS_AT_ONCE = 64
 
