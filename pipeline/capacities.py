@@ -16,7 +16,7 @@ from everyframe.pipeline.metrics import pairs
 from everyframe.pipeline.models import kind_of, model_digest
 from everyframe.pipeline.records import Frame, FrameLabels
 from everyframe.pipeline.settings import Capacity, LabelSettings
-from everyframe.policies.base import LOOK, Choosing, Decision, Policy, Rung, is_whole_look
+from everyframe.policies.base import LOOK, Choosing, Decision, Policy, is_whole_look
 
 BACK = ("looked back", "last frame")
 """Reasons of records whose frames were looked at after their turn."""
@@ -62,13 +62,17 @@ def check_alike(detector: Detector, other: Detector, name: str) -> None:
 class CapacityLooks:
     """Looks of one stream with the capacities of its detector: counted by rung, and compared where the policy asks for it.
 
-    policy: is offered the rungs if it can choose. groups: of each class id. select: of a look's objects, those to report.
+    policy: is offered those that are cheaper than the run's model, if it can choose. note: what the user is to know. groups: of each class id. select: of a look's objects, those to report.
     """
 
     def __init__(
-        self, policy: Policy, rungs: Sequence[Rung], ladder: Ladder, groups: I32, select: Callable[[Objects], Objects]
-    ) -> None:
+        self, policy: Policy, capacities: Sequence[Capacity], ladder: Ladder, groups: I32,
+        select: Callable[[Objects], Objects],
+    ) -> None:  # fmt: skip
         self._policy = policy
+        rungs = [capacity.rung for capacity in capacities if capacity.cost < 1]
+        dear = [capacity.name for capacity in capacities if capacity.cost >= 1]
+        self.note = f"No look here with {', '.join(dear)}: it costs no less than the model." if dear else ""
         if isinstance(policy, Choosing) and rungs:
             policy.offer(rungs)
         self._ladder = ladder

@@ -134,7 +134,7 @@ class RunSettings:
         goal = Goal(self.target_f1, self.budget_ms, self.speedup)
         if self.policy == STEERED and goal == Goal():
             goal = Goal(TARGET_F1)
-        others = tuple(Capacity(name, replace(model, model=name)) for name in self.capacities)
+        others = tuple(Capacity(name, replace(model, model=name, precision="auto")) for name in self.capacities)
         return LabelSettings(
             self.policy, self.mode, self.classes, self.conf, self.seed, self.limit, audit, goal, model, capacities=others
         )

@@ -73,10 +73,7 @@ class StreamWorker:
         self._auditor = Auditor(settings.audit, settings.seed, start, groups)
         self._meter = Meter()
         self._ladder = Ladder(detector, self.policy.traits.rungs, settings.prices, self._meter, capacities)
-        offered = [capacity.rung for capacity in settings.capacities]
-        self._capacities = CapacityLooks(
-            self.policy, offered if capacities else [], self._ladder, groups, self._report.select
-        )
+        self._capacities = CapacityLooks(self.policy, settings.capacities, self._ladder, groups, self._report.select)
         self._index = 0
         self._looked_at = -NEVER
         traits = self.policy.traits
@@ -125,7 +122,7 @@ class StreamWorker:
         gave_up = getattr(self.policy, "note", "")  # of a policy that left the stream to another
         handed = f"Policy {self.policy.name} left this stream to {gave_up}." if gave_up else ""
         replaced = getattr(self._detector, "note", "")  # of a model for one camera that its teacher took over from
-        notes = (self._source.info.decode_all, self._fields.note, handed, replaced)
+        notes = (self._source.info.decode_all, self._fields.note, handed, replaced, self._capacities.note)
         self.stats.notes += [note for note in notes if note and note not in self.stats.notes]
 
     def _records(self) -> Iterator[FrameLabels]:

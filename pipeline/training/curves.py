@@ -55,7 +55,7 @@ def points_of(
     own: tuple[Second, float] | None = None,
 ) -> tuple[int, list[Point]]:
     """Frames played, 0 where no object is in them, and what each policy comes to there: cost by what the trace says of its
-    machine, in dense frames, the same however busy the machine is that replays. ratio: cost of decoding a frame in looks, on
+    machine, in dense frames, the same however busy the machine is that replays, but for the own time of looks at parts. ratio: cost of decoding a frame in looks, on
     another machine. capacities: what further ones found, and what a look of each costs in looks of the trace's own; own: one that
     stands for the trace's."""
     costs, machine = costs_of(trace), Machine()
@@ -74,7 +74,8 @@ def points_of(
     points = [
         Point(
             row.policy,
-            (costs.frame + row.decode_fraction * decode + sum(n * looks[r] for r, n in row.looks.items())) / costs.dense,
+            (costs.frame + row.decode_fraction * decode + sum(n * looks[r] for r, n in row.looks.items())
+             + row.cpu_ms_by_step.get("region", 0.0)) / costs.dense,
             row.f1_dense, round(row.cnn_fraction * row.frames), row.decode_fraction,
         )
         for row in rows

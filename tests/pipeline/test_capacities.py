@@ -92,6 +92,7 @@ def test_one_that_is_no_cheaper_is_not_loaded(clip: str, detectors: Detectors) -
     settings = replace(SETTINGS, capacities=(replace(FAST, cost=1.0),), limit=30)
     worker, _ = labelled(clip, settings, detectors)
     assert set(worker.stats.looks) == {"detect"}
+    assert worker.stats.notes == ["No look here with fast: it costs no less than the model."]
 
 
 def test_the_cost_of_dense_is_reckoned_in_looks_of_the_full_one(clip: str, detectors: Detectors) -> None:
@@ -135,7 +136,7 @@ def test_settings_become_capacities_of_the_same_kind() -> None:
     made = make_settings({"capacities": ["fast"], "imgsz": 320, "policy": "learned"})
     assert made.capacities == ("fast",)
     capacity = made.label_settings().capacities[0]
-    assert capacity.model == replace(made.label_settings().model, model="fast")
+    assert capacity.model == replace(made.label_settings().model, model="fast", precision="auto")
     assert capacity.rung.name == "detect@fast"
     assert RunSettings().label_settings().capacities == ()
 
