@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from everyframe.operators.compress.updates import Grid, on_grid
 from everyframe.operators.detectors.letterbox import MEAN, STD
-from everyframe.operators.detectors.nanodet import BINS, CLASSES, NanoDet
+from everyframe.operators.detectors.nanodet import BINS, CLASSES, Maps, NanoDet
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32, U8
 
@@ -31,6 +32,7 @@ RATE, WARM_STEPS = 1.5e-3, 200
 SEEN = 0.15
 """The teacher's score from which a cell's sides count."""
 SAVED_EVERY = 500
+Run = Callable[[Tensor], Maps]
 Progress = Callable[[int, float, float], None]
 """Told the step, the share that is done, and the mean loss."""
 
@@ -38,7 +40,9 @@ Progress = Callable[[int, float, float], None]
 @dataclass(frozen=True, slots=True)
 class Course:
     """steps: of 8 cuts of pictures each. seed: of the pictures' order and changes. scales: least and most that the longer side of a
-    whole picture has in pixels. classes: those that matter, None for all. checkpoint: a file to go on from. until: the step at which to pause, None for the end."""
+    whole picture has in pixels. classes: those that matter, None for all. checkpoint: a file to go on from. until: the step at which to
+    pause, None for the end. rate: of learning, at most; less for a net that has little to learn again. update_bits: of gradients and
+    weights (`updates`), None for floating point."""
 
     steps: int = 6000
     seed: int = 0
@@ -46,10 +50,16 @@ class Course:
     classes: tuple[int, ...] | None = None
     checkpoint: Path | None = None
     until: int | None = None
+    rate: float = RATE
+    update_bits: int | None = None
 
 
-def distil(student: NanoDet, teacher: NanoDet, pictures: Sequence[Sequence[U8]], course: Course, tell: Progress | None = None) -> NanoDet:
-    """The student, trained; a copy. pictures: of each video BGR (h, w, 3) uint8; videos are drawn from equally often.
+def distil(
+    student: NanoDet, teacher: NanoDet, pictures: Sequence[Sequence[U8]], course: Course, tell: Progress | None = None,
+    seen_as: Callable[[NanoDet], Run] | None = None,
+) -> NanoDet:
+    """The student, trained; a copy. pictures: of each video BGR (h, w, 3) uint8; videos are drawn from equally often. seen_as: how
+    the student is computed while it learns, None for as it is.
 
     Steps use bfloat16 where torch thinks it worth while; weights stay float32. Raises `OperatorError`.
     """
@@ -61,6 +71,8 @@ def distil(student: NanoDet, teacher: NanoDet, pictures: Sequence[Sequence[U8]],
     teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
     step = _resume(net, optimizer, course.checkpoint)
+    run = net if seen_as is None else seen_as(net)
+    grid = None if course.update_bits is None else on_grid(net, course.update_bits, course.seed + step)
     rng = np.random.default_rng((course.seed, step))
     weights = _class_weights(course.classes)
     mean = math.nan
@@ -68,10 +80,10 @@ def distil(student: NanoDet, teacher: NanoDet, pictures: Sequence[Sequence[U8]],
     while step < last:
         share = step / course.steps
         for group in optimizer.param_groups:
-            group["lr"] = _rate(step, share)
+            group["lr"] = course.rate * _rate(step, share)
         batch = np.stack([sample(pictures, rng, course.scales) for _ in range(BATCH)])
         x = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        loss = _step(net, teacher, optimizer, x, weights)
+        loss = _step(run, teacher, optimizer, x, weights, grid)
         mean = loss if math.isnan(mean) else 0.98 * mean + 0.02 * loss
         step += 1
         if not math.isfinite(loss):
@@ -124,7 +136,9 @@ def loss_of(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
     return 2 * scores + 0.25 * ((apart + away) * weight).sum() / (weight.sum() + 1)
 
 
-def _step(net: NanoDet, teacher: NanoDet, optimizer: torch.optim.Optimizer, x: Tensor, weights: Tensor) -> float:
+def _step(
+    net: Run, teacher: NanoDet, optimizer: torch.optim.Optimizer, x: Tensor, weights: Tensor, grid: Grid | None = None
+) -> float:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
         wanted = flat(teacher(x))
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
@@ -132,8 +146,14 @@ def _step(net: NanoDet, teacher: NanoDet, optimizer: torch.optim.Optimizer, x: T
     loss = loss_of(given, wanted, weights)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
+    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 10.0)
+    if grid is None:
+        optimizer.step()
+        return float(loss.detach())
+    grid.round_gradients()
+    before = grid.values()
     optimizer.step()
+    grid.round_updates(before)
     return float(loss.detach())
 
 

@@ -29,6 +29,7 @@ LEAST_PICTURES = 16
 def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
     """A copy of the net that knows how it is computed in int8; its float weights are those that int8 can hold.
 
+    Weights that `low_bit` has put on fewer levels stay on them.
     inputs: prepared pictures (1, h, w, 3) float32, as `NanoDetDetector.prepare` gives them, of any sizes divisible by 32.
     Raises `OperatorError` where there are fewer than 16, or NNCF or OpenVINO is not installed.
     """
@@ -36,6 +37,7 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
         raise OperatorError(f"{len(inputs)} pictures are too few to find ranges from: give {LEAST_PICTURES} or more.")
     graph = _calibrated(net, inputs)
     made = copy.deepcopy(net)
+    few = None if net.quantized is None or not net.quantized.states else net.quantized  # these weights have their levels
     convs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     biases: dict[str, torch.Tensor] = {}  # as NNCF corrected them
     ranges: dict[str, tuple[float, float]] = {}
@@ -55,10 +57,11 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
             continue
         assert isinstance(conv, torch.nn.Conv2d) and conv.bias is not None
         levels, scale = convs[key]
-        conv.weight.data = levels * scale.view(-1, 1, 1, 1)
+        if few is None:
+            conv.weight.data = levels * scale.view(-1, 1, 1, 1)
         conv.bias.data = biases.get(key, conv.bias.data)
         scales[name] = scale
-    made.quantized = Quantized(scales, ranges)
+    made.quantized = Quantized(scales, ranges) if few is None else Quantized(few.scales, ranges, few.states)
     return made
 
 

@@ -6,7 +6,7 @@ fresh ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -80,11 +80,13 @@ class Quantized:
     """How a net is computed in int8 where the runtime can.
 
     scales: by convolution, float32 (outputs,): its weights are whole multiples, -127 to 127, of the scale of their output.
-    ranges: by node of the traced net, lowest and highest of what it gives: 256 levels.
+    ranges: by node of the traced net, lowest and highest of what it gives: 256 levels; none: only weights are rounded.
+    states: by convolution, how many levels its weights have (`bits`) where these are not 255: 15, 3 or 2.
     """
 
     scales: dict[str, Tensor]
     ranges: dict[str, tuple[float, float]]
+    states: dict[str, int] = field(default_factory=dict)
 
 
 class NanoDet(nn.Module):

@@ -46,7 +46,7 @@ class Runtime(Protocol):
 
 def make_runtime(net: NanoDet, runtime: str, precision: str, device: str, threads: int) -> Runtime:
     """The net on a runtime: torch or openvino. Raises `OperatorError` where it is not to be had."""
-    if precision == "int8" and (runtime != "openvino" or net.quantized is None):
+    if precision == "int8" and (runtime != "openvino" or net.quantized is None or not net.quantized.ranges):
         raise OperatorError('The precision "int8" is for the runtime openvino and a quantized model: use --model fast, or leave --precision out.')
     if runtime == "openvino":
         if device != "cpu":

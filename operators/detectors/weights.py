@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from everyframe.operators.detectors import bits
 from everyframe.operators.detectors.nanodet import NanoDet, Quantized
 from everyframe.operators.errors import WeightsError
 
@@ -28,7 +29,9 @@ COMPRESSED = "everyframe-compressed"
 QUANTIZED = "quantized"
 """Key of the metadata of models that can be computed in int8."""
 _VERSION = "1"
-_SCALE, _RANGE = ".weight_scale", "range/"
+_LOW_BIT = "2"
+"""Version of files with weights of fewer than 8 bits."""
+_SCALE, _RANGE, _FORM = ".weight_scale", "range/", ".weight_form"
 
 
 def read(model: str) -> bytes:
@@ -112,7 +115,8 @@ def metadata(data: bytes) -> Mapping[str, str]:
 def pack(net: NanoDet, about: Mapping[str, str]) -> bytes:
     """A compressed model as a safetensors file. about: goes into its metadata (recipe, accuracy, cost), plain text.
 
-    Weights are stored as float16, those of a net that is to be quantized as int8 with a scale for each output channel.
+    Weights are stored as float16, those of a net that is to be quantized as int8 with a scale for each output channel, or several
+    in a byte where they have few levels.
     """
     state: dict[str, torch.Tensor] = {}
     for key, tensor in net.state_dict().items():
@@ -122,12 +126,20 @@ def pack(net: NanoDet, about: Mapping[str, str]) -> bytes:
         if scale is None:
             state[filed] = (tensor.half() if kind == "weight" else tensor.float()).contiguous()
         else:
-            levels = torch.round(tensor / scale.view(-1, 1, 1, 1)).clamp(-127, 127)
-            state[filed] = levels.to(torch.int8).contiguous()
-            state[name.replace("heads.", "head.") + _SCALE] = scale.float()
+            assert net.quantized is not None
+            conv, states = name.replace("heads.", "head."), net.quantized.states.get(name, bits.FULL)
+            levels = torch.round(tensor / scale.view(-1, 1, 1, 1)).clamp(-bits.top(states), bits.top(states))
+            state[conv + _SCALE] = scale.float()
+            if states == bits.FULL:
+                state[filed] = levels.to(torch.int8).contiguous()
+            else:
+                state[filed] = bits.pack(levels, states)
+                state[conv + _FORM] = torch.tensor([states, *tensor.shape], dtype=torch.int32)
+    said = {**about, COMPRESSED: _VERSION}
     if net.quantized is not None:
         state |= {_RANGE + node: torch.tensor(ends, dtype=torch.float32) for node, ends in net.quantized.ranges.items()}
-    said = {**about, COMPRESSED: _VERSION} if net.quantized is None else {**about, QUANTIZED: "int8", COMPRESSED: _VERSION}
+        said |= {QUANTIZED: "int8"} if net.quantized.ranges else {}
+        said |= {COMPRESSED: _LOW_BIT} if net.quantized.states else {}
     return save(state, said)
 
 
@@ -135,10 +147,11 @@ def _unpacked(
     state: dict[str, torch.Tensor], about: Mapping[str, str], name: str
 ) -> tuple[dict[str, torch.Tensor], Quantized | None]:
     """Float weights of a compressed file, and how they are quantized."""
-    if about[COMPRESSED] != _VERSION:
+    if about[COMPRESSED] not in (_VERSION, _LOW_BIT):
         raise WeightsError(f"The model {name} is of a later format ({about[COMPRESSED][:20]}): update everyframe.")
     scales = {key.removesuffix(_SCALE): state.pop(key).float() for key in list(state) if key.endswith(_SCALE)}
     ranges = {key.removeprefix(_RANGE): state.pop(key) for key in list(state) if key.startswith(_RANGE)}
+    states = _of_few_bits(state, name)
     for conv, scale in scales.items():
         weight = state.get(conv + ".weight")
         if weight is None or weight.dtype != torch.int8 or scale.shape != weight.shape[:1]:
@@ -150,7 +163,19 @@ def _unpacked(
     if not scales:
         return state, None
     own = {conv.replace("head.", "heads."): scale for conv, scale in scales.items()}
-    return state, Quantized(own, {node: (float(ends[0]), float(ends[1])) for node, ends in ranges.items()})
+    return state, Quantized(own, {node: (float(ends[0]), float(ends[1])) for node, ends in ranges.items()}, states)
+
+
+def _of_few_bits(state: dict[str, torch.Tensor], name: str) -> dict[str, int]:
+    """Brings packed weights to int8, in place; how many levels each has, by the net's names. Raises `WeightsError`."""
+    forms = {key.removesuffix(_FORM): state.pop(key) for key in list(state) if key.endswith(_FORM)}
+    for conv, form in forms.items():
+        try:
+            states, *shape = [int(value) for value in form.reshape(-1)[:5]]
+            state[conv + ".weight"] = bits.unpack(state[conv + ".weight"], states, shape)
+        except (ValueError, KeyError) as error:
+            raise WeightsError(f"The model {name} has packed weights of {conv} that cannot be read: fetch or export it again.") from error
+    return {conv.replace("head.", "heads."): int(form.reshape(-1)[0]) for conv, form in forms.items()}
 
 
 def fit_channels(net: NanoDet, state: Mapping[str, torch.Tensor]) -> None:
