@@ -80,7 +80,7 @@ def distil(
     while step < last:
         share = step / course.steps
         for group in optimizer.param_groups:
-            group["lr"] = course.rate * _rate(step, share)
+            group["lr"] = course.rate * pace(step, share)
         batch = np.stack([sample(pictures, rng, course.scales) for _ in range(BATCH)])
         x = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         loss = _step(run, teacher, optimizer, x, weights, grid)
@@ -173,10 +173,6 @@ def _class_weights(classes: tuple[int, ...] | None) -> Tensor:
     weights = torch.zeros(CLASSES)
     weights[list(classes)] = 1.0
     return weights
-
-
-def _rate(step: int, share: float) -> float:
-    return RATE * pace(step, share)
 
 
 def pace(step: int, share: float) -> float:
