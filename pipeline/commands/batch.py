@@ -31,26 +31,14 @@ def batch(
         Parameter(help="Files beside Parquet, which is always written: jsonl, mot, coco, csv.", group=o.OUTPUT, negative=()),
     ] = None,
     policy: o.PolicyOption = None,
-    causal: o.CausalFlag = False,
-    lookahead: o.LookaheadFlag = False,
+    mode: o.ModeOptions = o.MODE,
     classes: o.ClassesOption = None,
     conf: o.ConfOption = None,
     limit: o.LimitOption = None,
     seed: o.SeedOption = None,
-    target_f1: o.TargetOption = None,
-    budget_ms: o.BudgetOption = None,
-    speedup: o.SpeedupOption = None,
-    audit: o.AuditOption = None,
-    model: o.ModelOption = None,
-    capacities: o.CapacitiesOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
-    redis: o.RedisOption = None,
-    redis_maxlen: o.RedisMaxlenOption = None,
-    redis_wait: o.RedisWaitOption = None,
+    goals: o.GoalOptions = o.GOALS,
+    cnn: o.CnnOptions = o.CNN,
+    publish: o.RedisOptions = o.REDIS,
     workers: Annotated[int | None, Parameter(help="Ray actors; 1: this process alone. Default: one for each CPU.", group=o.ENGINE)] = None,
     address: Annotated[str | None, Parameter(help="Ray cluster to work on: ray://HOST:10001, HOST:6379 or auto.", group=o.ENGINE)] = None,
     memory_mb: Annotated[int, Parameter(help="Memory that each actor asks of the cluster, MiB; 0: none.", group=o.ENGINE)] = 0,
@@ -87,10 +75,8 @@ def batch(
     if budget_cpu_hours is not None and policy is None:
         policy = "learned"
     given = o.given(
-        policy=policy, mode=o.mode_of(causal, lookahead), classes=classes, conf=conf, limit=limit, seed=seed,
-        model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads, redis=redis,
-        redis_maxlen=redis_maxlen, redis_wait=redis_wait, workers=workers, address=address, target_f1=target_f1,
-        budget_ms=budget_ms, speedup=speedup, audit=audit, out=out,
+        cnn, goals, publish, mode, policy=policy, classes=classes, conf=conf, limit=limit, seed=seed,
+        workers=workers, address=address, out=out,
     )  # fmt: skip
     settings = make_settings(given, load_config(config) if config else None, config or "")
     options = BatchOptions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,10 +15,12 @@ def compress(
     *,
     calibrate: Annotated[list[str] | None, Parameter(help="Videos to learn and calibrate from; globs are expanded. Several times, or with commas.", group=o.MODEL)] = None,
     out: Annotated[str, Parameter(help="File for the model. [default: small.safetensors]", group=o.OUTPUT)] = "small.safetensors",
-    recipe: Annotated[str | None, Parameter(help="fast (int8) or tiny (pruned, distilled, int8). [default: fast]", group=o.MODEL)] = None,
+    recipe: Annotated[str | None, Parameter(help="fast (int8), tiny (pruned, distilled, int8) or slim (several widths in one file). [default: fast]", group=o.MODEL)] = None,
     prune: Annotated[float | None, Parameter(help="Share of the channels to leave out, 0 to 0.9.", group=o.MODEL)] = None,
     decompose: Annotated[str | None, Parameter(help="tucker:ENERGY, tt:ENERGY or cp:ENERGY, the share of the energy to keep.", group=o.MODEL)] = None,
     steps: Annotated[int | None, Parameter(help="Steps of learning from MODEL; a step is 8 cuts of pictures.", group=o.MODEL)] = None,
+    pictures: Annotated[int | None, Parameter(help="Learn from that many pictures. [default: up to 260 of each video, evenly]", group=o.MODEL)] = None,
+    select: Annotated[Literal["coreset", "uncertain", "random"], Parameter(help="Which pictures --pictures takes. [default: coreset]", group=o.MODEL)] = "coreset",
     float32: Annotated[bool, o.flag("Leave weights and activations in floating point.", o.MODEL)] = False,
     check: Annotated[list[str] | None, Parameter(help="Videos to judge by, not learned from. [default: the last fifth of the others]", group=o.MODEL)] = None,
     imgsz: o.ImgszOption = None,
@@ -44,8 +46,9 @@ def compress(
         base.decompose if decompose is None else decomposition(decompose),
         base.steps if steps is None else steps,
         not float32,
+        base.widths,
     )
-    order = Order(model, made, tuple(videos), tuple(expand(_split(check))), out, imgsz or 640, seed or 0)
+    order = Order(model, made, tuple(videos), tuple(expand(_split(check))), out, imgsz or 640, seed or 0, pictures, select)
     with make_progress(quiet) as progress:
         verdict = make(order, progress.note)
     show(order.recipe.text, verdict, json)

@@ -16,13 +16,7 @@ def costs(
     size: Annotated[
         str, Parameter(help="Picture size to measure for, as in 1280x720.", group=o.MODEL)
     ] = "1280x720",
-    model: o.ModelOption = None,
-    capacities: o.CapacitiesOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
+    cnn: o.CnnOptions = o.CNN,
     json: o.JsonFlag = False,
 ) -> int:
     """Show, or measure again, the CPU time of each rung on this machine."""
@@ -33,9 +27,7 @@ def costs(
     from everyframe.pipeline.machine import machine_id
     from everyframe.pipeline.rung_costs import measure_rungs
 
-    options = o.given(
-        model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
-    )
+    options = o.given(cnn)
     width, height = _size(size)
     table = default_table()
     wanted = make_settings(options).label_settings()

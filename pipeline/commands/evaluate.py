@@ -28,24 +28,14 @@ def evaluate(
     policy: Annotated[
         list[str] | None, Parameter(help=f"{_POLICIES} [default: motion]", group=o.LABELS, negative=())
     ] = None,
-    causal: o.CausalFlag = False,
-    lookahead: o.LookaheadFlag = False,
+    mode: o.ModeOptions = o.MODE,
     truth: o.TruthOption = None,
     labelled: o.LabelledOption = None,
     classes: o.ClassesOption = None,
     limit: o.LimitOption = None,
     seed: o.SeedOption = None,
-    target_f1: o.TargetOption = None,
-    budget_ms: o.BudgetOption = None,
-    speedup: o.SpeedupOption = None,
-    audit: o.AuditOption = None,
-    model: o.ModelOption = None,
-    capacities: o.CapacitiesOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
+    goals: o.GoalOptions = o.GOALS,
+    cnn: o.CnnOptions = o.CNN,
     plot: o.PlotOption = None,
     json: o.JsonFlag = False,
     quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
@@ -53,11 +43,7 @@ def evaluate(
     """Compare policies with the CNN on every frame: accuracy and CPU time, on one clip, in one process."""
     from everyframe.pipeline.config import make_settings
 
-    options = o.given(
-        mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed, model=model, capacities=capacities, imgsz=imgsz,
-        runtime=runtime, precision=precision, device=device, threads=threads, target_f1=target_f1, budget_ms=budget_ms,
-        speedup=speedup, audit=audit,
-    )  # fmt: skip
+    options = o.given(cnn, goals, mode, classes=classes, limit=limit, seed=seed)
     settings = make_settings(options).label_settings()
     between = labelled_frames(labelled)
 

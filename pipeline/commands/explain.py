@@ -22,32 +22,18 @@ def explain(
     *,
     frame: Annotated[int, Parameter(help="Which frame, from 0, as frame_index in the labels.", group=o.LABELS)],
     policy: o.PolicyOption = None,
-    causal: o.CausalFlag = False,
-    lookahead: o.LookaheadFlag = False,
-    target_f1: o.TargetOption = None,
-    budget_ms: o.BudgetOption = None,
-    speedup: o.SpeedupOption = None,
-    audit: o.AuditOption = None,
+    mode: o.ModeOptions = o.MODE,
+    goals: o.GoalOptions = o.GOALS,
     classes: o.ClassesOption = None,
     conf: o.ConfOption = None,
     seed: o.SeedOption = None,
-    model: o.ModelOption = None,
-    capacities: o.CapacitiesOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
+    cnn: o.CnnOptions = o.CNN,
     json: o.JsonFlag = False,
 ) -> int:
     """Show what a policy saw in one frame, the chances of each rung, and the price of error."""
     from everyframe.pipeline.config import make_settings
 
-    options = o.given(
-        policy=policy or "learned", mode=o.mode_of(causal, lookahead), target_f1=target_f1, budget_ms=budget_ms,
-        speedup=speedup, audit=audit, classes=classes, conf=conf, seed=seed, model=model, capacities=capacities, imgsz=imgsz, runtime=runtime,
-        precision=precision, device=device, threads=threads,
-    )  # fmt: skip
+    options = o.given(cnn, goals, mode, policy=policy or "learned", classes=classes, conf=conf, seed=seed)
     settings = make_settings(options).label_settings()
 
     import orjson

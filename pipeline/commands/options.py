@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from everyframe.pipeline.errors import UsageError
-from everyframe.pipeline.settings import HELP, EngineName, Mode, Precision, RunSettings, Runtime
+from everyframe.pipeline.settings import HELP, EngineName, Precision, RunSettings, Runtime
 
 _DEFAULTS = {field.name: field.default for field in fields(RunSettings)}
 
@@ -70,13 +70,76 @@ PlotOption = Annotated[str | None, Parameter(help="Draw cost against F1 into thi
 JsonFlag = Annotated[bool, flag("Print the result as JSON on stdout.", OUTPUT)]
 
 
-def mode_of(causal: bool, lookahead: bool) -> Mode | None:
-    """The mode that two switches ask for; None where neither is given."""
-    if causal and lookahead:
-        raise UsageError("--causal and --lookahead exclude each other: give one of them")
-    return "causal" if causal else "lookahead" if lookahead else None
+@dataclass(frozen=True)
+class Options:
+    """Options that come together in several commands: one parameter of each, flattened on the command line."""
+
+    def given(self) -> dict[str, Any]:
+        """Values by the names of `RunSettings`; None where an option was not given."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
-    return {key: value for key, value in options.items() if value is not None}
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OneCnnOptions(Options):
+    """Which CNN, and what runs it."""
+
+    model: ModelOption = None
+    imgsz: ImgszOption = None
+    runtime: RuntimeOption = None
+    precision: PrecisionOption = None
+    device: DeviceOption = None
+    threads: ThreadsOption = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class CnnOptions(OneCnnOptions):
+    """Which CNN, and those beside it."""
+
+    capacities: CapacitiesOption = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class GoalOptions(Options):
+    """What a policy is to reach, and how that is checked."""
+
+    target_f1: TargetOption = None
+    budget_ms: BudgetOption = None
+    speedup: SpeedupOption = None
+    audit: AuditOption = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RedisOptions(Options):
+    """Where labels are published."""
+
+    redis: RedisOption = None
+    redis_maxlen: RedisMaxlenOption = None
+    redis_wait: RedisWaitOption = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ModeOptions(Options):
+    """Two switches for one setting."""
+
+    causal: CausalFlag = False
+    lookahead: LookaheadFlag = False
+
+    def given(self) -> dict[str, Any]:
+        if self.causal and self.lookahead:
+            raise UsageError("--causal and --lookahead exclude each other: give one of them")
+        return {"mode": "causal" if self.causal else "lookahead" if self.lookahead else None}
+
+
+CNN, ONE_CNN, GOALS, REDIS, MODE = CnnOptions(), OneCnnOptions(), GoalOptions(), RedisOptions(), ModeOptions()
+"""Nothing given."""
+
+
+def given(*groups: Options, **options: Any) -> dict[str, Any]:
+    """The options that were given, those of groups and single ones."""
+    merged = dict(item for group in groups for item in group.given().items()) | options
+    return {key: value for key, value in merged.items() if value is not None}

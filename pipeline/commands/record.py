@@ -24,13 +24,7 @@ def record(
         Parameter(help="synthetic: what stands in for the CNN on clips of everyframe simulate. [default: cnn]", group=o.MODEL),
     ] = "cnn",
     limit: o.LimitOption = None,
-    model: o.ModelOption = None,
-    capacities: o.CapacitiesOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
+    cnn: o.CnnOptions = o.CNN,
     json: o.JsonFlag = False,
     quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
 ) -> int:
@@ -42,9 +36,7 @@ def record(
 
     if not video:
         raise UsageError("Nothing to record: name at least one video, as in everyframe record clip.mp4.")
-    options = o.given(
-        limit=limit, model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads
-    )
+    options = o.given(cnn, limit=limit)
     settings = make_settings(options).label_settings()
     paths = expand(video)
     failed = 0

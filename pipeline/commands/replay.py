@@ -25,8 +25,7 @@ def replay(
             negative=(),
         ),
     ] = None,
-    causal: o.CausalFlag = False,
-    lookahead: o.LookaheadFlag = False,
+    mode: o.ModeOptions = o.MODE,
     truth: o.TruthOption = None,
     labelled: o.LabelledOption = None,
     classes: o.ClassesOption = None,
@@ -51,7 +50,7 @@ def replay(
     """Replay policies on a recorded clip, on this machine's costs or another's: seconds, nothing is decoded."""
     from everyframe.pipeline.config import make_settings
 
-    options = o.given(mode=o.mode_of(causal, lookahead), classes=classes, limit=limit, seed=seed, capacities=capacities)
+    options = o.given(mode, classes=classes, limit=limit, seed=seed, capacities=capacities)
     settings = make_settings(options).label_settings()
     between = labelled_frames(labelled)
     _check(costs, detect_ms, decode_ms)

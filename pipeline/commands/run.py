@@ -23,28 +23,16 @@ def run(
         str, Parameter(help="Video files or globs: mp4, mkv, ts, mov, avi, raw .264/.h264/.jsv.")
     ],
     policy: o.PolicyOption = None,
-    causal: o.CausalFlag = False,
-    lookahead: o.LookaheadFlag = False,
+    mode: o.ModeOptions = o.MODE,
     classes: o.ClassesOption = None,
     conf: o.ConfOption = None,
     limit: o.LimitOption = None,
     seed: o.SeedOption = None,
-    target_f1: o.TargetOption = None,
-    budget_ms: o.BudgetOption = None,
-    speedup: o.SpeedupOption = None,
-    audit: o.AuditOption = None,
-    model: o.ModelOption = None,
-    capacities: o.CapacitiesOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
+    goals: o.GoalOptions = o.GOALS,
+    cnn: o.CnnOptions = o.CNN,
     out: o.OutOption = None,
     format: o.FormatOption = None,
-    redis: o.RedisOption = None,
-    redis_maxlen: o.RedisMaxlenOption = None,
-    redis_wait: o.RedisWaitOption = None,
+    publish: o.RedisOptions = o.REDIS,
     engine: o.EngineOption = None,
     workers: o.WorkersOption = None,
     address: o.AddressOption = None,
@@ -57,10 +45,8 @@ def run(
     from everyframe.pipeline.config import load_config, make_settings, to_yaml
 
     options = o.given(
-        policy=policy, mode=o.mode_of(causal, lookahead), classes=classes, conf=conf, limit=limit, seed=seed,
-        model=model, capacities=capacities, imgsz=imgsz, runtime=runtime, precision=precision, device=device, threads=threads, out=out,
-        format=format, redis=redis, redis_maxlen=redis_maxlen, redis_wait=redis_wait, engine=engine,
-        workers=workers, address=address, target_f1=target_f1, budget_ms=budget_ms, speedup=speedup, audit=audit,
+        cnn, goals, publish, mode, policy=policy, classes=classes, conf=conf, limit=limit, seed=seed, out=out,
+        format=format, engine=engine, workers=workers, address=address,
     )  # fmt: skip
     settings = make_settings(options, load_config(config) if config else None, config or "")
     if print_config:

@@ -19,12 +19,7 @@ def train_flow(
     epochs: Annotated[int, Parameter(help="How often to go through all videos. [default: 3]", group=o.ENGINE)] = 3,
     seed: o.SeedOption = None,
     limit: o.LimitOption = None,
-    model: o.ModelOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
+    cnn: o.OneCnnOptions = o.ONE_CNN,
     json: o.JsonFlag = False,
     quiet: Annotated[bool, o.flag("No progress.", o.OUTPUT)] = False,
 ) -> int:
@@ -47,10 +42,7 @@ def train_flow(
         raise UsageError(f"--epochs: give 1 or more, not {epochs}")
     if Path(out).is_dir() or not Path(out).parent.is_dir():
         raise UsageError(f"--out: {out} cannot be written: name a file in a folder that exists")
-    options = o.given(
-        seed=seed, limit=limit, model=model, imgsz=imgsz, runtime=runtime, precision=precision, device=device,
-        threads=threads,
-    )  # fmt: skip
+    options = o.given(cnn, seed=seed, limit=limit)
     settings = make_settings(options).label_settings()
     start = time.monotonic()
     clips = []

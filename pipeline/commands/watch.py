@@ -43,12 +43,7 @@ def watch(
     realtime: Annotated[bool | None, _option("realtime", o.LABELS)] = None,
     loop: Annotated[bool | None, _option("loop", o.LABELS)] = None,
     transport: Annotated[str | None, _option("transport", o.LABELS)] = None,
-    model: o.ModelOption = None,
-    imgsz: o.ImgszOption = None,
-    runtime: o.RuntimeOption = None,
-    precision: o.PrecisionOption = None,
-    device: o.DeviceOption = None,
-    threads: o.ThreadsOption = None,
+    cnn: o.OneCnnOptions = o.ONE_CNN,
     redis: o.RedisOption = None,
     redis_maxlen: Annotated[int | None, _option("redis_maxlen", o.OUTPUT)] = None,
     retain: Annotated[str | None, _option("retain", o.OUTPUT)] = None,
@@ -74,11 +69,10 @@ def watch(
 
     token = http_token or os.environ.get("EVERYFRAME_HTTP_TOKEN") or None
     options = o.given(
-        policy=policy, target_f1=target_f1, budget_ms=budget_ms, classes=classes, conf=conf, audit=audit, seed=seed,
-        realtime=realtime, loop=loop, transport=transport, model=model, imgsz=imgsz, runtime=runtime,
-        precision=precision, device=device, threads=threads, redis=redis, redis_maxlen=redis_maxlen, retain=retain,
-        out=out, format=format, spool_mb=spool_mb, state=state, http=http, http_token=token, log_json=log_json,
-        cpus=cpus, engine=engine, address=address, duration=duration,
+        cnn, policy=policy, target_f1=target_f1, budget_ms=budget_ms, classes=classes, conf=conf, audit=audit,
+        seed=seed, realtime=realtime, loop=loop, transport=transport, redis=redis, redis_maxlen=redis_maxlen,
+        retain=retain, out=out, format=format, spool_mb=spool_mb, state=state, http=http, http_token=token,
+        log_json=log_json, cpus=cpus, engine=engine, address=address, duration=duration,
     )  # fmt: skip
     settings = load_settings(cameras, options, config)
     if print_config:
