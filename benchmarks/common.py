@@ -158,14 +158,14 @@ def code_digest() -> str:
 class Store:
     """Results as JSON lines, so that a run that was cut off goes on where it stopped.
 
-    Known by the settings and the code that made them; `again` measures anew.
+    Known by the settings and the code that made them; `again` measures anew. code: a digest of it, by default of all.
     """
 
-    def __init__(self, path: Path, again: bool = False) -> None:
+    def __init__(self, path: Path, again: bool = False, code: str | None = None) -> None:
         self._path = path
         self._rows: dict[str, dict[str, Any]] = {}
         self._again = again
-        self._code = code_digest()
+        self._code = code_digest() if code is None else code
         if path.is_file():
             for line in path.read_text().splitlines():
                 entry = json.loads(line)

@@ -68,6 +68,7 @@ def state_at(slim: Slim, width: float) -> dict[str, Tensor]:
     for name, conv in convolutions(slim.net):
         shared = part(slim, name, conv.weight, width)
         if width == 1:
+            assert conv.bias is not None
             state |= {f"{name}.weight": shared, f"{name}.bias": conv.bias}
         else:
             gain, bias = slim.own[width][name]

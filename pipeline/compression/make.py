@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from everyframe.operators.compress.distil import Course
+from everyframe.operators.compress.select import Choice
 from everyframe.operators.detectors import weights
 from everyframe.pipeline.compression.judge import Verdict, judge
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import Recipe, about, compress, key_of
+from everyframe.pipeline.compression.select import picked
+from everyframe.pipeline.compression.widths import judge_of, make_widths
 from everyframe.pipeline.costs import translated
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.models import kind_of
@@ -27,7 +30,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be made. check: videos to judge by; empty: the last fifth of those that are learned from."""
+    """What is to be made. check: videos to judge by; empty: the last fifth of those that are learned from. pictures: how many
+    to learn from, None for many, evenly; choice: which."""
 
     model: str
     recipe: Recipe
@@ -36,6 +40,8 @@ class Order:
     out: str
     imgsz: int = 640
     seed: int = 0
+    pictures: int | None = None
+    choice: Choice = "coreset"
 
 
 def make(order: Order, tell: Tell) -> Verdict:
@@ -46,9 +52,23 @@ def make(order: Order, tell: Tell) -> Verdict:
         teacher = weights.load_nanodet(weights.read(order.model), order.model)
     pictures = read_pictures(order.videos, LEARNED_FROM, None if order.check else LEARNED, tell)
     held = read_pictures(order.check or order.videos, JUDGED_BY, None if order.check else JUDGED, tell)
+    if order.pictures is not None:
+        with translated():
+            pictures = picked(pictures, teacher, order.pictures, order.choice, order.seed, tell)
     checkpoint = out.with_name(f"{out.stem}-{hashlib.sha256((key_of(order.recipe) + order.model).encode()).hexdigest()[:8]}.ckpt")
     course = Course(order.recipe.steps, order.seed, checkpoint=checkpoint)
     tell(f"compressing: {order.recipe.text}")
+    if order.recipe.widths:
+        with translated():
+            said = about(order.recipe, order.model, order.videos)
+            verdicts = make_widths(
+                teacher, order.recipe, pictures, course, out, said, judge_of(order.model, held, order.imgsz), order.imgsz,
+                _teller(tell, order.recipe.steps),
+            )  # fmt: skip
+        checkpoint.unlink(missing_ok=True)
+        for verdict in verdicts[1:]:
+            tell(f"{verdict.model}: F1 {verdict.f1:.3f}, {verdict.speedup:.1f} x faster than {order.model}")
+        return replace(verdicts[0], bytes=out.stat().st_size)
     with translated():
         net = compress(teacher, order.recipe, pictures, order.imgsz, course, _teller(tell, order.recipe.steps))
         said = about(order.recipe, order.model, order.videos)
@@ -71,6 +91,12 @@ def _check(order: Order, out: Path) -> None:
                          "int8 of an ONNX file is its exporter's work")  # fmt: skip
     if out.suffix != ".safetensors" or out.is_dir() or not out.parent.is_dir():
         raise UsageError(f"--out: write a file name that ends in .safetensors, in a folder that is there; not {out}")
+    if order.recipe.widths and (order.recipe.prune or order.recipe.decompose):
+        raise UsageError("--recipe slim makes narrower widths itself: leave --prune and --decompose out")
+    if order.recipe.widths and not order.recipe.steps:
+        raise UsageError("--steps: narrower widths must learn; give at least 1000")
+    if order.pictures is not None and order.pictures < 1:
+        raise UsageError(f"--pictures: give 1 or more, not {order.pictures}")
     if (order.recipe.prune or order.recipe.decompose) and not order.recipe.steps:
         raise UsageError("--steps: a pruned or decomposed model must learn again; give at least 1000")
 

@@ -25,24 +25,26 @@ class Recipe:
     """Steps in the order in which they are taken; each may be left out.
 
     prune: share of the channels that go. decompose: method and energy kept. steps: of learning from the uncompressed model;
-    needed after the first two. int8: quantized at the end.
+    needed after the first two. int8: quantized at the end. widths: several in one file, in place of the first two.
     """
 
     prune: float = 0.0
     decompose: tuple[Method, float] | None = None
     steps: int = 0
     int8: bool = True
+    widths: tuple[float, ...] = ()
 
     @property
     def text(self) -> str:
         """The recipe in a few words."""
-        parts = [f"prune {self.prune:g}"] if self.prune else []
+        parts = [f"widths {' '.join(f'{w:g}' for w in self.widths)}"] if self.widths else []
+        parts += [f"prune {self.prune:g}"] if self.prune else []
         parts += [f"{self.decompose[0]} {self.decompose[1]:g}"] if self.decompose else []
         parts += [f"distil {self.steps}"] if self.steps else []
         return ", ".join([*parts, *(["int8"] if self.int8 else [])]) or "nothing"
 
 
-RECIPES = {"fast": Recipe(), "tiny": Recipe(prune=0.375, steps=8000)}
+RECIPES = {"fast": Recipe(), "tiny": Recipe(prune=0.375, steps=8000), "slim": Recipe(steps=8000, widths=(1.0, 0.875, 0.75, 0.625))}
 
 
 def recipe_named(name: str) -> Recipe:
