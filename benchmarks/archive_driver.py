@@ -32,8 +32,8 @@ from everyframe.pipeline.archive.progress import State, View
 from everyframe.pipeline.archive.simulate import StubCrew, scaling
 from everyframe.pipeline.archive.types import ShardOutcome, SourceSpec
 from everyframe.pipeline.engines.base import RunStats
-from everyframe.pipeline.interrupts import Interrupts
 from everyframe.pipeline.records import FrameLabels
+from everyframe.pipeline.runs.interrupts import Interrupts
 from everyframe.pipeline.settings import LabelSettings
 
 FRAMES, PER_SOURCE = 2000, 10

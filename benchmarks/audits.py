@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from everyframe.operators.detectors import NanoDetDetector, load_detector
 from everyframe.operators.types import Origin
-from everyframe.pipeline.audits import Auditor, Estimate, estimate
+from everyframe.pipeline.costs.prices import priced_for
 from everyframe.pipeline.evaluation import ReplayDetector, dense
+from everyframe.pipeline.labelling.audits import Auditor, Estimate, estimate
+from everyframe.pipeline.labelling.tracks import class_tables
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
 from everyframe.pipeline.metrics import SCORE, pairs, select
-from everyframe.pipeline.prices import priced_for
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import class_tables
-from everyframe.pipeline.worker import StreamWorker
 
 RUNS: tuple[tuple[str, Mode], ...] = (("stride:10", "causal"), ("motion", "lookahead"))
 SHARES = (0.01, 0.03)

@@ -28,7 +28,7 @@ from redisserver import RedisServer
 
 from everyframe.operators.detectors import coco
 from everyframe.operators.types import Objects
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.metrics import agree, group_table, select
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sinks.entries import from_fields, stream_key

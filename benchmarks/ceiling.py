@@ -15,7 +15,7 @@ from common import CLIPS, number
 
 from everyframe.operators.boxes import centre_size, iou, match
 from everyframe.operators.types import F32, Objects
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.evaluation import dense
 from everyframe.pipeline.metrics import SCORE, agree, group_table
 from everyframe.pipeline.sources.file import FileSource

@@ -16,7 +16,7 @@ import av
 import cv2
 
 from everyframe.operators.detectors import coco
-from everyframe.pipeline.machine import cpu_name
+from everyframe.pipeline.costs.machine import cpu_name
 from everyframe.pipeline.settings import ModelSettings
 
 ROOT = Path(__file__).resolve().parents[1]

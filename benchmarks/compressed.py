@@ -19,8 +19,8 @@ from common import CLIPS, TRAFFIC, VALIDATION, number
 from everyframe.operators.detectors import coco
 from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, timed
-from everyframe.pipeline.costs import open_detector
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.costs.measure import open_detector
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.metrics import agree, group_table
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource

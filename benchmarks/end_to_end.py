@@ -23,7 +23,7 @@ from common import CLIPS, number
 
 from everyframe.operators.base import Detector
 from everyframe.pipeline import evaluation
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.engines.base import Chunk, Finished, RunStats, Started
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.settings import LabelSettings, Mode, ModelSettings

@@ -30,13 +30,13 @@ from everyframe.operators.flow.windows import price
 from everyframe.operators.types import F32
 from everyframe.pipeline import evaluation
 from everyframe.pipeline.evaluation.rows import Row
-from everyframe.pipeline.fields import field_slots
-from everyframe.pipeline.ladder import Ladder
+from everyframe.pipeline.frames.fields import field_slots
+from everyframe.pipeline.labelling.ladder import Ladder
+from everyframe.pipeline.labelling.tracks import TrackKeeper, class_tables
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.metrics import SCORE
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 NAMES = (
     "pets_s2l1_ip", "fall_ip", "freeway720", "plaza", "room", "valley_webcam", "one_by_one_person", "dashcam_dusk",

@@ -21,13 +21,13 @@ from everyframe.operators.flow.weights import load_weights
 from everyframe.operators.flow.windows import Need
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import F32, U8, Objects, Origin, View
+from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.demo import fetch_clip
-from everyframe.pipeline.fields import field_slots
-from everyframe.pipeline.machine import cache_dir
+from everyframe.pipeline.frames.fields import field_slots
+from everyframe.pipeline.labelling.tracks import TrackKeeper, class_tables
 from everyframe.pipeline.metrics import SCORE
-from everyframe.pipeline.overlay import STYLES, draw_box
+from everyframe.pipeline.pictures.overlay import STYLES, draw_box
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 TARGET = common.ROOT / "docs" / "operators" / "flow.jpg"
 RECT = (255, 255, 255)

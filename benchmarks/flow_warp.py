@@ -28,7 +28,7 @@ from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import F32, Objects, View
 from everyframe.pipeline import metrics
 from everyframe.pipeline.evaluation.dense import dense
-from everyframe.pipeline.fields import field_slots
+from everyframe.pipeline.frames.fields import field_slots
 from everyframe.pipeline.sources.file import FileSource
 
 TRAIN = ("pets_s2l1_ip", "highway_ip", "street", "adl_rundle6_ip", "crossing", "walkway")

@@ -28,7 +28,7 @@ from ffmpeg import cpu_s, decoding_cpu_s, need_ffmpeg
 from everyframe.operators.types import Objects, Origin
 from everyframe.pipeline import metrics
 from everyframe.pipeline.archive.columns import frames_of
-from everyframe.pipeline.costs import choose_runtime
+from everyframe.pipeline.costs.measure import choose_runtime
 from everyframe.pipeline.evaluation.dense import dense
 from everyframe.pipeline.models import open_model
 from everyframe.pipeline.settings import ModelSettings

@@ -32,8 +32,8 @@ from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.compression.judge import HEIGHT, WIDTH, timed
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import Recipe, inputs_of, shrink
-from everyframe.pipeline.costs import open_detector
-from everyframe.pipeline.machine import cache_dir
+from everyframe.pipeline.costs.machine import cache_dir
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.metrics import agree
 from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.settings import ModelSettings

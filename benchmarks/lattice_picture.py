@@ -18,19 +18,19 @@ import numpy as np
 from everyframe.operators.detectors import NanoDetDetector
 from everyframe.operators.region.crops import look_at
 from everyframe.operators.types import F32, I32, U8, Objects, Origin
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.machine import cache_dir
+from everyframe.pipeline.costs.measure import open_detector
+from everyframe.pipeline.costs.prices import prices_for
 from everyframe.pipeline.demo import fetch_clip
-from everyframe.pipeline.fields import FieldSlot, field_slots
-from everyframe.pipeline.interval import Interval, Labelled
-from everyframe.pipeline.lookahead import Strands, both_ways
-from everyframe.pipeline.machine import cache_dir
-from everyframe.pipeline.middle import Middle
-from everyframe.pipeline.overlay import INK, PAPER, STYLES, Style, draw_box, put_text
-from everyframe.pipeline.prices import prices_for
+from everyframe.pipeline.frames.fields import FieldSlot, field_slots
+from everyframe.pipeline.labelling.interval import Interval, Labelled
+from everyframe.pipeline.labelling.lookahead import Strands, both_ways
+from everyframe.pipeline.labelling.middle import Middle
+from everyframe.pipeline.labelling.tracks import TrackKeeper, class_tables
+from everyframe.pipeline.pictures.overlay import INK, PAPER, STYLES, Style, draw_box, put_text
 from everyframe.pipeline.records import Frame, SourceInfo, record_of
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper, class_tables
 from everyframe.policies.registry import make_policy
 
 FIRST, STEPS, SHOWN = 96, 24, 3

@@ -14,10 +14,10 @@ import numpy as np
 import tracing
 from common import TRAFFIC
 
+from everyframe.pipeline.labelling.warm import warm_up
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.playback import player, prices_of
-from everyframe.pipeline.warm import warm_up
 from everyframe.policies.base import Decision, Observation, PacketFacts, Policy
 
 

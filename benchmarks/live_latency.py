@@ -25,7 +25,7 @@ from common import CLIPS, markdown, model_of, need_data, number, parser, publish
 from live_common import RtspServer, need_rtsp, on_core, row_of, scaled, wait_for, watched, work_folder
 from redisserver import RedisServer
 
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.settings import ModelSettings
 
 SIZE, RATE = (1280, 720), 25

@@ -15,8 +15,8 @@ from common import CLIPS, TRAFFIC, number
 
 from everyframe.operators.types import Objects
 from everyframe.pipeline import metrics
-from everyframe.pipeline.costs import open_detector
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.costs.measure import open_detector
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.sources.file import FileSource
 
 EVERY = 10

@@ -15,7 +15,7 @@ import common
 from common import CLIPS
 
 from everyframe.operators.detectors import coco
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.engines.base import Chunk, Finished, RunStats, Started
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.settings import LabelSettings, Mode

@@ -19,8 +19,8 @@ from typing import Any
 from common import ROOT, tell
 from playwright.sync_api import sync_playwright
 
+from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.demo import CLASSES, fetch_clip
-from everyframe.pipeline.machine import cache_dir
 
 NAMES = ("crossing", "kerb", "tram stop", "lane")
 APART_S = 2.0

@@ -18,8 +18,8 @@ from typing import Any
 import common
 from common import CLIPS
 
-from everyframe.pipeline.engine_choice import Choice, make_engine
 from everyframe.pipeline.engines.base import Chunk, Finished, Started
+from everyframe.pipeline.runs.engine_choice import Choice, make_engine
 from everyframe.pipeline.settings import RunSettings
 
 MOST_CPU, MOST_WALL = 1.2, 0.65

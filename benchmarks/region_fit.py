@@ -26,10 +26,10 @@ from everyframe.operators.region import doubt, evidence
 from everyframe.operators.region.operator import Region
 from everyframe.operators.types import F32, Objects, View
 from everyframe.pipeline.evaluation import dense
-from everyframe.pipeline.fields import field_slots
+from everyframe.pipeline.frames.fields import field_slots
+from everyframe.pipeline.labelling.tracks import TrackKeeper, class_tables
 from everyframe.pipeline.metrics import SCORE, select
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 TRAIN = tuple(name for name in TWELVE if name not in VALIDATION)
 HELD_OUT = tuple(name for name in TWELVE if name in VALIDATION)

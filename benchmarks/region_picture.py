@@ -16,15 +16,15 @@ from everyframe.operators.detectors import load_detector
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.region.operator import Region
 from everyframe.operators.types import F32, I32, U8, Objects, Origin, View
+from everyframe.pipeline.costs.machine import cache_dir
+from everyframe.pipeline.costs.prices import prices_for
 from everyframe.pipeline.demo import fetch_clip
-from everyframe.pipeline.fields import field_slots
-from everyframe.pipeline.machine import cache_dir
+from everyframe.pipeline.frames.fields import field_slots
+from everyframe.pipeline.labelling.tracks import TrackKeeper, class_tables
 from everyframe.pipeline.metrics import SCORE
-from everyframe.pipeline.overlay import STYLES, draw_box
-from everyframe.pipeline.prices import prices_for
+from everyframe.pipeline.pictures.overlay import STYLES, draw_box
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper, class_tables
 
 TARGET = common.ROOT / "docs" / "operators" / "region.jpg"
 CROP, NEWS = (0, 220, 255), (255, 120, 0)

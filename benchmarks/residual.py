@@ -28,10 +28,10 @@ from everyframe.operators.residual.graph import graph_of
 from everyframe.operators.residual.operator import LIMITS, MOST_ACTIVE, Residual, levels
 from everyframe.operators.types import U8, Bool, Objects, View
 from everyframe.pipeline import evaluation
+from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.demo import fetch_clip
 from everyframe.pipeline.evaluation.dense import plain_slots
-from everyframe.pipeline.machine import cache_dir
-from everyframe.pipeline.scene import moving_scene
+from everyframe.pipeline.labelling.scene import moving_scene
 from everyframe.pipeline.settings import LabelSettings
 
 WIDTH, HEIGHT = 640, 384

@@ -27,7 +27,7 @@ from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.compression.judge import CONF, timed
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.specialize import Wish, specialize
-from everyframe.pipeline.machine import cache_dir
+from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.metrics import agree, group_table
 from everyframe.pipeline.models import seen_imgsz
 from everyframe.pipeline.settings import ModelSettings

@@ -24,6 +24,7 @@ from everyframe.operators.detectors import NanoDetDetector, load_detector
 from everyframe.operators.types import I32, MotionField, Objects
 from everyframe.pipeline.evaluation import dense
 from everyframe.pipeline.evaluation.dense import Dense
+from everyframe.pipeline.labelling.tracks import class_tables
 from everyframe.pipeline.live import follower
 from everyframe.pipeline.live.pool import look, scaled
 from everyframe.pipeline.live.types import Arrival, Camera, LiveLabels, LookAnswer, LookRequest
@@ -31,7 +32,6 @@ from everyframe.pipeline.live.worker import LiveWorker
 from everyframe.pipeline.metrics import SCORE, pairs, select
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import class_tables
 
 POLICIES = ("stride:10", "region", "motion")
 LATE = (0, 1, 2, 5, 10, 25)

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from everyframe.operators.detectors import NanoDetDetector, load_detector
 from everyframe.operators.types import Objects
 from everyframe.pipeline import metrics
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import Chunk, Finished
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.evaluation.dense import Dense, dense, picture_key
 from everyframe.pipeline.evaluation.replay import ReplayDetector
-from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.frames.decoder import Decoder
+from everyframe.pipeline.frames.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.records import Slot
 from everyframe.pipeline.settings import LabelSettings, Mode
 from everyframe.pipeline.sources.file import FileSource

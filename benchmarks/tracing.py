@@ -10,8 +10,8 @@ from pathlib import Path
 import common
 from common import CLIPS, TRAFFIC
 
-from everyframe.pipeline.costs import open_detector
-from everyframe.pipeline.machine import cache_dir
+from everyframe.pipeline.costs.machine import cache_dir
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf

@@ -1,4 +1,4 @@
-"""The weights in `pipeline/turning.py`, fitted on the training clips, and how far its chances can be trusted.
+"""The weights in `pipeline/labelling/turning.py`, fitted on the training clips, and how far its chances can be trusted.
 
 Every gap of several lengths between two looks of the dense detector gives strands of which one look alone reports the
 object; at each step between, the dense detector says whether it is still (or already) there. Needs dense detections of the
@@ -19,14 +19,15 @@ from scipy.optimize import minimize
 
 from everyframe.operators.boxes import LEAST_INSIDE, iou, share_inside
 from everyframe.operators.types import F32, U8, MotionField, Objects
-from everyframe.pipeline import metrics, turning
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline import metrics
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.evaluation.dense import dense
-from everyframe.pipeline.fields import field_slots
-from everyframe.pipeline.lookahead import Strands, blend, both_ways, close, labels_of
+from everyframe.pipeline.frames.fields import field_slots
+from everyframe.pipeline.labelling import turning
+from everyframe.pipeline.labelling.lookahead import Strands, blend, both_ways, close, labels_of
+from everyframe.pipeline.labelling.tracks import TrackKeeper
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
 
 GAPS = (6, 10, 20, 30)
 CONF = metrics.SCORE

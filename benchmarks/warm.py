@@ -7,7 +7,7 @@ from __future__ import annotations
 import common
 from common import CLIPS
 
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.evaluation import dense
 from everyframe.pipeline.sources.file import FileSource
 

@@ -36,7 +36,7 @@ from everyframe.pipeline.commands.train_flow import train_flow
 from everyframe.pipeline.commands.verify import verify
 from everyframe.pipeline.commands.watch import watch
 from everyframe.pipeline.errors import EveryframeError, mask_secrets
-from everyframe.pipeline.progress import error_line
+from everyframe.pipeline.runs.progress import error_line
 
 INTERRUPTED = 130
 

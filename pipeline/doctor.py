@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any, Literal
 
+from everyframe.pipeline.costs.machine import cache_dir, cpu_flags, cpu_name, has_native_bf16
 from everyframe.pipeline.errors import mask_secrets
-from everyframe.pipeline.machine import cache_dir, cpu_flags, cpu_name, has_native_bf16
 
 Status = Literal["ok", "note", "fault"]
 NEEDED = (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+from everyframe.pipeline.costs.prices import priced_for
 from everyframe.pipeline.errors import SourceError, UsageError
+from everyframe.pipeline.labelling.warm import warm_up
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
-from everyframe.pipeline.prices import priced_for
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.warm import warm_up
-from everyframe.pipeline.worker import StreamWorker
 
 
 @runtime_checkable

@@ -7,11 +7,11 @@ from weakref import WeakKeyDictionary
 
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors.detector import MIN_SCORE
-from everyframe.pipeline.capacities import check_alike
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
+from everyframe.pipeline.labelling.capacities import check_alike
+from everyframe.pipeline.labelling.warm import warm_crops, warm_detector, warm_rungs
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
-from everyframe.pipeline.warm import warm_crops, warm_detector, warm_rungs
 from everyframe.policies.registry import make_policy
 
 _WARM: WeakKeyDictionary[Detector, set[tuple[tuple[str, ...], tuple[int, int]]]] = WeakKeyDictionary()

@@ -45,7 +45,7 @@ class ModelSettings:
 class Capacity:
     """A further model that a policy may look with in place of the run's own; its rung is "detect@NAME".
 
-    name: as the user gave it. cost: of a look here, in looks of the run's model; NaN until `pipeline.prices` has measured it.
+    name: as the user gave it. cost: of a look here, in looks of the run's model; NaN until `pipeline.costs.prices` has measured it.
     error: share of its labels that is expected to differ from those of the run's model.
     """
 

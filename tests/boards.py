@@ -16,7 +16,7 @@ from media import DATA
 import everyframe
 from everyframe.operators.detectors.coco import NAMES
 from everyframe.operators.types import U8
-from everyframe.pipeline.audits import AuditSums
+from everyframe.pipeline.labelling.audits import AuditSums
 from everyframe.pipeline.live.preview import draw_preview
 from everyframe.pipeline.live.types import (
     DECODED,

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.records import Packet, Slot
 from everyframe.pipeline.sources.file import FileSource
 

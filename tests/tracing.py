@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from everyframe.operators.detectors import NanoDetDetector
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.evaluation.dense import Dense, dense
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource

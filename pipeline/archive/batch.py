@@ -17,7 +17,7 @@ from everyframe.pipeline.archive.progress import State, View
 from everyframe.pipeline.archive.purse import Purse
 from everyframe.pipeline.archive.types import JOIN, PLAN, ShardKey, ShardOutcome, ShardTask
 from everyframe.pipeline.errors import SourceError
-from everyframe.pipeline.interrupts import Interrupts
+from everyframe.pipeline.runs.interrupts import Interrupts
 from everyframe.pipeline.settings import STEERED, Goal, LabelSettings
 from everyframe.pipeline.sources.remote import is_remote
 from everyframe.pipeline.sources.shards import Shard

@@ -16,9 +16,9 @@ from everyframe.pipeline.archive.labeller import first_frames
 from everyframe.pipeline.archive.progress import View
 from everyframe.pipeline.archive.purse import Purse, Rates
 from everyframe.pipeline.archive.types import AllocationRow, ShardKey, ShardOutcome, ShardTask
-from everyframe.pipeline.audits import AuditSums, estimate
 from everyframe.pipeline.errors import UsageError
-from everyframe.pipeline.interrupts import Interrupts
+from everyframe.pipeline.labelling.audits import AuditSums, estimate
+from everyframe.pipeline.runs.interrupts import Interrupts
 from everyframe.pipeline.settings import STEERED
 
 PRICES = (LOWEST_PRICE, 4.0, 16.0, 64.0)

@@ -15,11 +15,11 @@ from everyframe.pipeline.archive.journal import Entry
 from everyframe.pipeline.archive.packed import unpack
 from everyframe.pipeline.archive.tables import file_name, write_tables
 from everyframe.pipeline.archive.types import Made, WrittenFile
+from everyframe.pipeline.labelling.stitch import Stitcher
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.schema import ORIGINS
 from everyframe.pipeline.sinks.base import Sink
 from everyframe.pipeline.sinks.registry import FORMATS, RedisTarget, make_sinks
-from everyframe.pipeline.stitch import Stitcher
 
 CHUNK = 1024
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from everyframe.pipeline.archive.joining import Join, join_elsewhere
 from everyframe.pipeline.archive.packed import pack
 from everyframe.pipeline.archive.types import ShardKey, ShardOutcome, ShardTask, SourcePlan
+from everyframe.pipeline.costs.prices import priced
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import EveryframeError, SourceBroken, mask_secrets
+from everyframe.pipeline.labelling.warm import warm_up
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
-from everyframe.pipeline.prices import priced
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, Shard, plan_shards
-from everyframe.pipeline.warm import warm_up
-from everyframe.pipeline.worker import StreamWorker
 
 
 class ShardLabeller:

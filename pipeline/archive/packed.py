@@ -83,7 +83,7 @@ def stats_text(stats: RunStats) -> str:
 
 def stats_of(text: str) -> RunStats:
     """What `stats_text` wrote."""
-    from everyframe.pipeline.audits import AuditSums
+    from everyframe.pipeline.labelling.audits import AuditSums
 
     values = orjson.loads(text)
     return RunStats(**{**values, "audits": AuditSums(**values["audits"])})

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
-from everyframe.pipeline.audits import AuditSums, estimate
 from everyframe.pipeline.engines.base import RunStats
-from everyframe.pipeline.progress import error_line
+from everyframe.pipeline.labelling.audits import AuditSums, estimate
+from everyframe.pipeline.runs.progress import error_line
 
 EVERY_S = 10.0
 

@@ -13,9 +13,9 @@ from everyframe.pipeline.archive.purse import met
 from everyframe.pipeline.archive.report_html import write_report
 from everyframe.pipeline.archive.tables import write_sources
 from everyframe.pipeline.archive.types import AllocationRow, ArchiveReport, SourceReport, SourceRow
-from everyframe.pipeline.audits import AuditSums, estimate
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import mask_secrets
+from everyframe.pipeline.labelling.audits import AuditSums, estimate
 
 
 def report_of(

@@ -20,11 +20,11 @@ from everyframe.pipeline.archive.joining import Form
 from everyframe.pipeline.archive.journal import VERSION, Journal
 from everyframe.pipeline.archive.progress import State, View
 from everyframe.pipeline.archive.types import ArchiveReport, SourceSpec
-from everyframe.pipeline.costs import choose_runtime, translated
+from everyframe.pipeline.costs.measure import choose_runtime, translated
 from everyframe.pipeline.errors import SourceError, UsageError, mask_secrets
-from everyframe.pipeline.interrupts import Interrupts
 from everyframe.pipeline.models import class_names, model_digest
-from everyframe.pipeline.publishing import Publishing
+from everyframe.pipeline.runs.interrupts import Interrupts
+from everyframe.pipeline.runs.publishing import Publishing
 from everyframe.pipeline.settings import ModelSettings, RunSettings
 from everyframe.pipeline.sinks.registry import RedisTarget
 from everyframe.pipeline.sources.file import FileSource

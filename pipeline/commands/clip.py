@@ -45,7 +45,7 @@ def clip(
     )
     from everyframe.pipeline.archive.query import Archive
     from everyframe.pipeline.errors import UsageError
-    from everyframe.pipeline.progress import error_line
+    from everyframe.pipeline.runs.progress import error_line
 
     check_numbers(join, pad)
     if limit is not None and limit < 1:

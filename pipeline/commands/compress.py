@@ -34,8 +34,8 @@ def compress(
     """  # fmt: skip
     from everyframe.pipeline.compression.make import Order, make
     from everyframe.pipeline.compression.recipe import Recipe, decomposition, recipe_named
-    from everyframe.pipeline.inputs import expand
-    from everyframe.pipeline.progress import make_progress
+    from everyframe.pipeline.runs.inputs import expand
+    from everyframe.pipeline.runs.progress import make_progress
 
     videos = expand(_split(calibrate))
     if not videos:

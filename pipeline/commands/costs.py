@@ -20,12 +20,12 @@ def costs(
     json: o.JsonFlag = False,
 ) -> int:
     """Show, or measure again, the CPU time of each rung on this machine."""
-    from everyframe.pipeline.capacities import names_of
     from everyframe.pipeline.config import make_settings
-    from everyframe.pipeline.cost_table import default_table
-    from everyframe.pipeline.costs import measure_costs
-    from everyframe.pipeline.machine import machine_id
-    from everyframe.pipeline.rung_costs import measure_rungs
+    from everyframe.pipeline.costs.machine import machine_id
+    from everyframe.pipeline.costs.measure import measure_costs
+    from everyframe.pipeline.costs.rungs import measure_rungs
+    from everyframe.pipeline.costs.table import default_table
+    from everyframe.pipeline.labelling.capacities import names_of
 
     options = o.given(cnn)
     width, height = _size(size)

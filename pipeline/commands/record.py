@@ -11,7 +11,7 @@ from everyframe.pipeline.commands import options as o
 from everyframe.pipeline.errors import EveryframeError, UsageError
 
 if TYPE_CHECKING:
-    from everyframe.pipeline.progress import Progress
+    from everyframe.pipeline.runs.progress import Progress
     from everyframe.pipeline.settings import LabelSettings
 
 
@@ -30,8 +30,8 @@ def record(
 ) -> int:
     """Keep packets, motion, detections and costs of videos as traces: one file each, whole or not at all."""
     from everyframe.pipeline.config import make_settings
-    from everyframe.pipeline.inputs import expand, names_for
-    from everyframe.pipeline.progress import make_progress
+    from everyframe.pipeline.runs.inputs import expand, names_for
+    from everyframe.pipeline.runs.progress import make_progress
     from everyframe.pipeline.traces.recording import trace_path
 
     if not video:
@@ -63,7 +63,7 @@ def _one(
 ) -> dict[str, Any]:  # fmt: skip
     from pathlib import Path
 
-    from everyframe.pipeline.costs import open_detector
+    from everyframe.pipeline.costs.measure import open_detector
     from everyframe.pipeline.sources.file import FileSource
     from everyframe.pipeline.traces import format as tf
     from everyframe.pipeline.traces.recording import is_recorded, recipe, record

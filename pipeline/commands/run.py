@@ -14,7 +14,7 @@ from everyframe.pipeline.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from everyframe.pipeline.session import RunResult
+    from everyframe.pipeline.runs.session import RunResult
     from everyframe.pipeline.settings import RunSettings
 
 
@@ -59,10 +59,10 @@ def run(
 
 def label(sources: list[str], settings: RunSettings, *, quiet: bool, as_json_line: bool) -> int:
     """Runs and reports; returns the exit status: 0, 1 where something failed, 130 after Ctrl-C."""
-    from everyframe.pipeline.inputs import expand
-    from everyframe.pipeline.progress import make_progress
-    from everyframe.pipeline.publishing import Publishing
-    from everyframe.pipeline.session import label_sources
+    from everyframe.pipeline.runs.inputs import expand
+    from everyframe.pipeline.runs.progress import make_progress
+    from everyframe.pipeline.runs.publishing import Publishing
+    from everyframe.pipeline.runs.session import label_sources
 
     with Publishing.open(settings) as publishing:
         result = label_sources(expand(sources), settings, publishing.sinks_for, make_progress(quiet))
@@ -76,7 +76,7 @@ def report(result: RunResult, redis: str | None, *, quiet: bool, as_json_line: b
     """The summary on stdout: a table, or one JSON line; after Ctrl-C a line on stderr says what was done."""
     import orjson
 
-    from everyframe.pipeline.summary import as_json, print_summary, read_back_command
+    from everyframe.pipeline.runs.summary import as_json, print_summary, read_back_command
 
     if result.is_interrupted:
         print(f"everyframe: interrupted: {result.stats.frames} frames are labelled and kept", file=sys.stderr)

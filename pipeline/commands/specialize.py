@@ -35,8 +35,8 @@ def specialize(
     from everyframe.pipeline.compression.specialize import ROUND, Wish
     from everyframe.pipeline.compression.specialize import specialize as made_for
     from everyframe.pipeline.config import make_settings
-    from everyframe.pipeline.inputs import expand
-    from everyframe.pipeline.progress import make_progress
+    from everyframe.pipeline.runs.inputs import expand
+    from everyframe.pipeline.runs.progress import make_progress
 
     if not video:
         raise UsageError("no VIDEO given: name some of one camera, as in everyframe specialize gate.mp4 --classes person")

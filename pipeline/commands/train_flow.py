@@ -30,9 +30,9 @@ def train_flow(
     from everyframe.operators.detectors.weights import SHIPPED
     from everyframe.operators.flow.weights import save_weights
     from everyframe.pipeline.config import make_settings
-    from everyframe.pipeline.costs import open_detector
-    from everyframe.pipeline.inputs import expand
-    from everyframe.pipeline.progress import make_progress
+    from everyframe.pipeline.costs.measure import open_detector
+    from everyframe.pipeline.runs.inputs import expand
+    from everyframe.pipeline.runs.progress import make_progress
     from everyframe.pipeline.sources.file import FileSource
     from everyframe.pipeline.training.flow import read, train
 

@@ -11,7 +11,7 @@ from time import process_time
 import numpy as np
 
 from everyframe.operators.types import I32, U8, Objects
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.metrics import agree, group_table
 from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.settings import ModelSettings

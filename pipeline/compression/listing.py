@@ -9,7 +9,7 @@ from pathlib import Path
 from everyframe.operators.detectors import weights
 from everyframe.operators.errors import OperatorError
 from everyframe.pipeline.compression.judge import HEIGHT, WIDTH
-from everyframe.pipeline.costs import choose_runtime, detect_costs
+from everyframe.pipeline.costs.measure import choose_runtime, detect_costs
 from everyframe.pipeline.errors import DetectorError
 from everyframe.pipeline.models import kind_of
 from everyframe.pipeline.settings import ModelSettings

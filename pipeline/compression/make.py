@@ -15,7 +15,7 @@ from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import Recipe, about, compress, key_of
 from everyframe.pipeline.compression.select import picked
 from everyframe.pipeline.compression.widths import judge_of, make_widths
-from everyframe.pipeline.costs import translated
+from everyframe.pipeline.costs.measure import translated
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.models import kind_of
 from everyframe.pipeline.settings import ModelSettings

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from everyframe.operators.types import U8
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SourceBroken
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import scan
 

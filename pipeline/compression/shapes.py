@@ -21,7 +21,7 @@ from everyframe.operators.types import U8
 from everyframe.pipeline.compression.judge import HEIGHT, WIDTH, timed
 from everyframe.pipeline.compression.make import Tell
 from everyframe.pipeline.compression.recipe import inputs_of
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.settings import ModelSettings
 
 SHARES = (0.0, 0.25, 0.5)

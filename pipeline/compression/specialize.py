@@ -28,7 +28,7 @@ from everyframe.pipeline.compression.make import Tell, facts
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import inputs_of
 from everyframe.pipeline.compression.shapes import Shape, opened, shapes_for
-from everyframe.pipeline.costs import open_detector, translated
+from everyframe.pipeline.costs.measure import open_detector, translated
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.metrics import agree, group_table
 from everyframe.pipeline.models import CLASSES, GUARD, IMGSZ

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from everyframe.pipeline.audits import AuditSums
 from everyframe.pipeline.errors import EveryframeError
+from everyframe.pipeline.labelling.audits import AuditSums
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.settings import LabelSettings
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 import cv2
 
 from everyframe.operators.base import Detector
+from everyframe.pipeline.costs.prices import priced_for
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EveryframeError
+from everyframe.pipeline.labelling.stitch import Stitcher
+from everyframe.pipeline.labelling.warm import warm_up
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
-from everyframe.pipeline.prices import priced_for
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, plan_shards
-from everyframe.pipeline.stitch import Stitcher
-from everyframe.pipeline.warm import warm_up
-from everyframe.pipeline.worker import StreamWorker
 
 
 class LocalEngine:

@@ -14,19 +14,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from everyframe.operators.types import Objects
-from everyframe.pipeline.costs import choose_runtime
+from everyframe.pipeline.costs.measure import choose_runtime
+from everyframe.pipeline.costs.prices import priced
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.engines.cluster import Cluster, first_line, ray_module
 from everyframe.pipeline.errors import EngineError, EveryframeError
+from everyframe.pipeline.labelling.stitch import Stitcher
+from everyframe.pipeline.labelling.warm import warm_up
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
-from everyframe.pipeline.prices import priced
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, Shard, plan_shards
-from everyframe.pipeline.stitch import Stitcher
-from everyframe.pipeline.warm import warm_up
-from everyframe.pipeline.worker import StreamWorker
 
 RETRIES = 3
 CHUNK_FRAMES = 64

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.errors import SourceBroken, SourceError, mask_secrets
-from everyframe.pipeline.machine import cache_dir
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.records import Slot

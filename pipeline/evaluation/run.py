@@ -12,7 +12,7 @@ import numpy as np
 from everyframe.operators.base import Detector
 from everyframe.operators.types import F32, I32, Objects
 from everyframe.pipeline import metrics
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.engines.base import Chunk, Engine, Event, Finished, RunStats
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.errors import EngineError, UsageError

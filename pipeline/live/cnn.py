@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors.detector import MIN_SCORE
 from everyframe.operators.region.crops import InParts
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
+from everyframe.pipeline.labelling.warm import warm_detector
 from everyframe.pipeline.live.crew import CnnNews
 from everyframe.pipeline.live.load import rss_bytes
 from everyframe.pipeline.live.pool import DetectorPool
 from everyframe.pipeline.settings import ModelSettings
-from everyframe.pipeline.warm import warm_detector
 
 USUAL = (1280, 720)
 """The picture size that the fastest runtime is chosen for."""

@@ -9,11 +9,11 @@ import numpy as np
 from everyframe.operators.hold import Hold
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import I32, MotionField, Objects, View
-from everyframe.pipeline.fields import FieldSlot
+from everyframe.pipeline.frames.fields import FieldSlot
+from everyframe.pipeline.labelling.report import Reporter
+from everyframe.pipeline.labelling.tracks import Classes, TrackKeeper, TrackState, class_tables
 from everyframe.pipeline.live.pending import Asked, Pending, carried
-from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings
-from everyframe.pipeline.tracks import Classes, TrackKeeper, TrackState, class_tables
 from everyframe.policies.base import Observation
 
 NEVER = 1 << 30

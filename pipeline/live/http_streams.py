@@ -20,7 +20,7 @@ from everyframe.pipeline.errors import mask_secrets
 from everyframe.pipeline.live.http_history import Sample, Sampler
 from everyframe.pipeline.live.status import dropped, f1_json, finite, quantile, rungs_text
 from everyframe.pipeline.live.types import PUBLISHED, RECEIVED, Board, CameraEvent, CameraReport
-from everyframe.pipeline.overlay import STYLES
+from everyframe.pipeline.pictures.overlay import STYLES
 
 EVERY_S = 1.0
 PICTURE_S = 0.2

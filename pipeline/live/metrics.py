@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from everyframe import __version__
-from everyframe.pipeline.audits import estimate
+from everyframe.pipeline.labelling.audits import estimate
 from everyframe.pipeline.live.types import (
     DECODED,
     DROPPED,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from everyframe.operators.base import Operator
 from everyframe.operators.region.planner import Proposal
 from everyframe.operators.types import MotionField, Objects, View
-from everyframe.pipeline.tracks import TrackState
+from everyframe.pipeline.labelling.tracks import TrackState
 
 MOST_FIELDS = 150
 """Decoded frames that an answer may be late, 6 s at 25 fps: their fields take 18 MB at 720p."""

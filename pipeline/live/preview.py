@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.overlay import draw_objects, line_width
+from everyframe.pipeline.pictures.overlay import draw_objects, line_width
 
 WIDTH = 640
 QUALITY = 75

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SourceError
-from everyframe.pipeline.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.frames.decoder import Decoder
+from everyframe.pipeline.frames.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.live.inbox import shows_frame
 from everyframe.pipeline.live.types import Arrival
 from everyframe.pipeline.meter import Meter

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from everyframe.pipeline.config import GOALS, load_config, make_settings, mistake, split
 from everyframe.pipeline.errors import SettingsError, mask_secrets
-from everyframe.pipeline.inputs import names_for
 from everyframe.pipeline.live.types import Camera, Line, Transport, Zone
+from everyframe.pipeline.runs.inputs import names_for
 from everyframe.pipeline.settings import EngineName, ModelSettings
 from everyframe.pipeline.suggest import did_you_mean
 

@@ -18,8 +18,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from everyframe.pipeline.audits import estimate
 from everyframe.pipeline.errors import mask_secrets
+from everyframe.pipeline.labelling.audits import estimate
 from everyframe.pipeline.live.types import (
     DROPPED,
     PUBLISHED,

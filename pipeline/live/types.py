@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from everyframe.operators.types import I32, U8, Objects
-from everyframe.pipeline.audits import AuditSums
+from everyframe.pipeline.labelling.audits import AuditSums
 from everyframe.pipeline.records import FrameLabels, Packet, PacketSource
 from everyframe.pipeline.settings import LabelSettings
 

@@ -18,9 +18,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from everyframe.operators.types import U8, MotionField, Objects, Origin, View
-from everyframe.pipeline.audits import Auditor, AuditSums
-from everyframe.pipeline.fields import FieldSlot
-from everyframe.pipeline.goal import Pilot
+from everyframe.pipeline.frames.fields import FieldSlot
+from everyframe.pipeline.labelling.audits import Auditor, AuditSums
+from everyframe.pipeline.labelling.goal import Pilot
+from everyframe.pipeline.labelling.tracks import Classes
+from everyframe.pipeline.labelling.warm import warm_up
 from everyframe.pipeline.live.asking import Asker
 from everyframe.pipeline.live.follower import Follower
 from everyframe.pipeline.live.inbox import OVERLOAD, Renewable, shows_frame
@@ -43,8 +45,6 @@ from everyframe.pipeline.live.types import (
 from everyframe.pipeline.live.value import prices_so_far, value_of
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.records import Frame, PacketSource, record_of
-from everyframe.pipeline.tracks import Classes
-from everyframe.pipeline.warm import warm_up
 from everyframe.policies.base import Decision, Observation, Policy
 from everyframe.policies.registry import make_policy
 

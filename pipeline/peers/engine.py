@@ -13,9 +13,9 @@ import numpy as np
 
 from everyframe.operators.base import Detector
 from everyframe.operators.types import Origin
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.engines.base import Chunk, Event, Finished, RunStats, Started
 from everyframe.pipeline.errors import EveryframeError, SourceBroken, UsageError
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.meter import Meter
 from everyframe.pipeline.metrics import group_table, select
 from everyframe.pipeline.peers.base import Labelled, Peer

@@ -17,7 +17,7 @@ import numpy as np
 
 from everyframe.operators.types import U8
 from everyframe.pipeline.errors import SinkError, SourceError, mask_secrets
-from everyframe.pipeline.overlay import draw_labels
+from everyframe.pipeline.pictures.overlay import draw_labels
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.sinks.files import is_kept, part_path, take_final_name, write_error
 from everyframe.pipeline.sources.opening import as_input

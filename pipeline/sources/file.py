@@ -71,7 +71,7 @@ class FileSource:
 
     @property
     def codec_context(self) -> Any:
-        """PyAV's decoder of this stream, not yet open: for `pipeline.decoder` only."""
+        """PyAV's decoder of this stream, not yet open: for `pipeline.frames.decoder` only."""
         return self._stream.codec_context
 
     def distrust(self, why: str, lacks_times: bool = False) -> None:

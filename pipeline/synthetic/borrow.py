@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.costs import load
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.costs.measure import load
 from everyframe.pipeline.errors import SourceError
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.synthetic.camera import LANE_M, Camera

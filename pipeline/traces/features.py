@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from everyframe.operators.boxes import LEAST_INSIDE, share_inside
 from everyframe.operators.types import F32, MotionField
+from everyframe.pipeline.labelling.tracks import TrackState
 from everyframe.pipeline.traces.format import Trace
-from everyframe.pipeline.tracks import TrackState
 from everyframe.policies.features import (
     FRAME,
     TRACKS,

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.pipeline.engines.base import RunStats
+from everyframe.pipeline.labelling.warm import warm_up
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.traces.format import Trace
 from everyframe.pipeline.traces.playback import worker
-from everyframe.pipeline.warm import warm_up
 from everyframe.policies.simulation.table import Costs
 
 STEP = 5

@@ -11,9 +11,9 @@ from numba import njit
 from everyframe.operators.propagate import move
 from everyframe.operators.types import F32, Objects
 from everyframe.pipeline import metrics
-from everyframe.pipeline.lookahead import Paths, blend
+from everyframe.pipeline.labelling.lookahead import Paths, blend
+from everyframe.pipeline.labelling.tracks import TrackKeeper
 from everyframe.pipeline.traces.tables import Look, Scene, Told
-from everyframe.pipeline.tracks import TrackKeeper
 from everyframe.policies.simulation.counting import reported, right
 from everyframe.policies.simulation.table import Between
 

@@ -23,16 +23,16 @@ from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.crops import CUT
 from everyframe.operators.region.sizes import inside, snap
 from everyframe.operators.types import F32, I32, U8, MotionField, Objects
-from everyframe.pipeline.decoder import Decoder
-from everyframe.pipeline.fields import FieldBuilder
-from everyframe.pipeline.motion import unknown_field
+from everyframe.pipeline.frames.decoder import Decoder
+from everyframe.pipeline.frames.fields import FieldBuilder
+from everyframe.pipeline.frames.motion import unknown_field
+from everyframe.pipeline.frames.reorder import Entry
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.records import Frame, Packet, SourceInfo
-from everyframe.pipeline.reorder import Entry
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.second import Second
-from everyframe.pipeline.worker import StreamWorker
 
 MOST_BEHIND = 310
 """Frames for which luma is kept: a frame may be looked at again while it waits for the next look."""

@@ -15,15 +15,15 @@ import numpy as np
 from everyframe import __version__
 from everyframe.operators import appearance
 from everyframe.operators.types import U8, MotionField, Objects
-from everyframe.pipeline.cost_table import default_table
-from everyframe.pipeline.costs import measure_costs, open_detector, settled
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.costs.machine import machine_id
+from everyframe.pipeline.costs.measure import measure_costs, open_detector, settled
+from everyframe.pipeline.costs.prices import prices_for
+from everyframe.pipeline.costs.table import default_table
 from everyframe.pipeline.errors import EveryframeError, SourceBroken, SourceError, mask_secrets
 from everyframe.pipeline.evaluation.dense import dense, plain_slots, video_digest
-from everyframe.pipeline.fields import FieldBuilder, FieldSlot
-from everyframe.pipeline.machine import machine_id
+from everyframe.pipeline.frames.decoder import Decoder
+from everyframe.pipeline.frames.fields import FieldBuilder, FieldSlot
 from everyframe.pipeline.models import LoadedDetector
-from everyframe.pipeline.prices import prices_for
 from everyframe.pipeline.records import Packet
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource

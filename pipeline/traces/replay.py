@@ -23,13 +23,13 @@ from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.evaluation.dense import Dense, Progress
 from everyframe.pipeline.evaluation.rows import Row
 from everyframe.pipeline.evaluation.run import Judge, class_ids, row_of
+from everyframe.pipeline.labelling.warm import warm_up
 from everyframe.pipeline.settings import Capacity, LabelSettings, Mode
 from everyframe.pipeline.traces.format import Trace
 from everyframe.pipeline.traces.overhead import dense_ms, look_ms, rest_ms
 from everyframe.pipeline.traces.playback import Player, TraceDetector, player, prices_of
 from everyframe.pipeline.traces.second import Second
 from everyframe.pipeline.truth import Truth
-from everyframe.pipeline.warm import warm_up
 from everyframe.policies.base import LOOK, Steerable
 from everyframe.policies.registry import PolicyError, make_policy
 
@@ -145,7 +145,7 @@ def _play(
 
 
 def _prices(trace: Trace, settings: LabelSettings, costs: dict[str, float], scale: float) -> Prices:
-    """What a run would be told: as `pipeline.prices.priced` measures it."""
+    """What a run would be told: as `pipeline.costs.prices.priced` measures it."""
     prices = prices_of(trace, scale)
     if not isinstance(make_policy(settings.policy, settings.mode), Steerable):
         return prices

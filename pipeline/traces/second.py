@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everyframe.operators.types import Objects
-from everyframe.pipeline.capacities import told_error
-from everyframe.pipeline.costs import open_detector, settled
+from everyframe.pipeline.costs.measure import open_detector, settled
+from everyframe.pipeline.costs.prices import whole_look_ms
 from everyframe.pipeline.errors import SourceError
 from everyframe.pipeline.evaluation.dense import dense, video_digest
-from everyframe.pipeline.prices import whole_look_ms
+from everyframe.pipeline.labelling.capacities import told_error
 from everyframe.pipeline.settings import Capacity, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf

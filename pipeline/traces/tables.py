@@ -1,7 +1,7 @@
 """From a trace to the table of the game: what every pair of looks would have given, by the product's own code.
 
 Boxes are carried by `operators.propagate`, looks taken in by `TrackKeeper`, frames between two looks blended by
-`pipeline.lookahead`; counts are those of pooled F1. Approximate: the tracks at a look remember one look, `MEMORY` frames
+`pipeline.labelling.lookahead`; counts are those of pooled F1. Approximate: the tracks at a look remember one look, `MEMORY` frames
 before it, in place of all before (weak objects and missed ones depend on it); looks back are not in the tables; for
 gaps that are not in `GAPS` the game interpolates. benchmarks/simulation.py measures what that comes to.
 """
@@ -20,11 +20,11 @@ from everyframe.operators.propagate import move
 from everyframe.operators.types import F32, I32, Bool, MotionField, Objects
 from everyframe.pipeline import metrics
 from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.labelling.tracks import TrackKeeper, TrackState
 from everyframe.pipeline.suggest import did_you_mean
 from everyframe.pipeline.traces.features import active_parts, packet_features, track_features
 from everyframe.pipeline.traces.format import Trace
 from everyframe.pipeline.traces.overhead import costs_of
-from everyframe.pipeline.tracks import TrackKeeper, TrackState
 from everyframe.policies.features import HORIZON
 from everyframe.policies.simulation.counting import reported, right
 from everyframe.policies.simulation.table import SCALE, Carried, ClipTable

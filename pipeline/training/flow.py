@@ -30,10 +30,10 @@ from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import F32, I32, Bool, MotionField, Objects, View
 from everyframe.pipeline.errors import SourceError
 from everyframe.pipeline.evaluation.dense import dense
-from everyframe.pipeline.fields import field_slots
+from everyframe.pipeline.frames.fields import field_slots
+from everyframe.pipeline.labelling.tracks import TrackKeeper
 from everyframe.pipeline.metrics import SCORE, group_table
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import TrackKeeper
 
 EVERY = 10
 RANDOM = 0.5

@@ -22,11 +22,11 @@ from everyframe.pipeline.archive.plan import (
     settings_of,
     settings_text,
 )
-from everyframe.pipeline.audits import AuditSums
-from everyframe.pipeline.digest import LabelDigest
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SinkError, UsageError
+from everyframe.pipeline.labelling.audits import AuditSums
 from everyframe.pipeline.records import FrameLabels
+from everyframe.pipeline.runs.digest import LabelDigest
 from everyframe.pipeline.settings import Goal, LabelSettings
 
 

@@ -19,7 +19,7 @@ from everyframe.pipeline.archive.purse import Purse, Rates, met
 from everyframe.pipeline.archive.simulate import StubCrew
 from everyframe.pipeline.archive.types import ShardOutcome, ShardTask, SourceSpec
 from everyframe.pipeline.engines.base import RunStats
-from everyframe.pipeline.interrupts import Interrupts
+from everyframe.pipeline.runs.interrupts import Interrupts
 from everyframe.pipeline.settings import LabelSettings
 
 SOURCES, SHARDS, FRAMES = 4, 10, 5

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from everyframe.pipeline.digest import LabelDigest
 from everyframe.pipeline.engines.base import Chunk, Engine, Event, Finished, Started
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.engines.ray import RayEngine
 from everyframe.pipeline.errors import DetectorError, SourceError
+from everyframe.pipeline.runs.digest import LabelDigest
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 
 SHARD, LIMIT = 60, 150

@@ -10,7 +10,7 @@ import pytest
 from media import make_clip
 from reading import full_decode
 
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.records import Packet, SourceInfo
 from everyframe.pipeline.sources.file import FileSource
 

@@ -13,8 +13,8 @@ import pytest
 from media import make_audio, make_clip, remux
 from reading import differences, full_decode, gates
 
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SourceBroken, SourceError
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.records import Slot
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import plan_shards, scan

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from media import make_clip
 from watching_source import Counts
 
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.live.inbox import OVERLOAD, Inbox
 from everyframe.pipeline.live.types import RECEIVED, Arrival, Camera
 from everyframe.pipeline.records import Packet, SourceInfo

@@ -16,18 +16,18 @@ from media import make_clip
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors import load_detector
 from everyframe.operators.types import Objects, Origin
-from everyframe.pipeline.audits import estimate
+from everyframe.pipeline.labelling.audits import estimate
+from everyframe.pipeline.labelling.report import Reporter
+from everyframe.pipeline.labelling.tracks import class_tables
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.live.pending import MOST_FIELDS
 from everyframe.pipeline.live.pool import DetectorPool, LocalLooker
 from everyframe.pipeline.live.types import Arrival, Camera, LiveLabels
 from everyframe.pipeline.live.worker import LiveWorker, live_policy
 from everyframe.pipeline.metrics import pairs
 from everyframe.pipeline.records import FrameLabels
-from everyframe.pipeline.report import Reporter
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import class_tables
-from everyframe.pipeline.worker import StreamWorker
 
 SIZE = 320
 SETTINGS = LabelSettings("stride:10", "causal", model=ModelSettings(imgsz=SIZE))

@@ -12,13 +12,13 @@ from feeding import Fed, LateLooker, arrivals
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors import load_detector
 from everyframe.operators.types import Origin
+from everyframe.pipeline.labelling.tracks import class_tables
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.live import parts
 from everyframe.pipeline.metrics import pairs
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.tracks import class_tables
-from everyframe.pipeline.worker import StreamWorker
 
 SIZE, FRAMES = 320, 100
 SETTINGS = LabelSettings("region", "causal", model=ModelSettings(imgsz=SIZE))

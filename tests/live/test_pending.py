@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from everyframe.operators.propagate import Propagate
 from everyframe.operators.types import NO_TRACK, MotionField, Objects
+from everyframe.pipeline.labelling.tracks import TrackState
 from everyframe.pipeline.live.pending import MOST_FIELDS, Asked, Pending, carried
-from everyframe.pipeline.tracks import TrackState
 
 STEPS = st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), max_size=12)
 

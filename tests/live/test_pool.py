@@ -16,7 +16,7 @@ from everyframe.operators.base import Detector
 from everyframe.operators.detectors import load_detector
 from everyframe.operators.region.crops import look_at
 from everyframe.operators.types import U8, Objects, Origin
-from everyframe.pipeline.fields import field_slots
+from everyframe.pipeline.frames.fields import field_slots
 from everyframe.pipeline.live.picture import shrunk
 from everyframe.pipeline.live.pool import REPLACED, TOO_OLD, Bucket, DetectorPool, LocalLooker
 from everyframe.pipeline.live.schedule import MOST_AGE_S

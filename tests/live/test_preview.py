@@ -10,7 +10,7 @@ from boards import dashcam
 from everyframe.operators.detectors.coco import NAMES
 from everyframe.operators.types import U8, Objects, Origin
 from everyframe.pipeline.live.preview import draw_preview
-from everyframe.pipeline.overlay import STYLES
+from everyframe.pipeline.pictures.overlay import STYLES
 
 
 def decoded(data: bytes) -> U8:

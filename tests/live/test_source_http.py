@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from media import join, make_clip, remux
 from watching_source import Watched
 
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.live.types import RECONNECTS
 from everyframe.pipeline.sources.live import next_wait
 

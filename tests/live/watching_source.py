@@ -10,8 +10,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SourceError
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.live.backoff import Pace
 from everyframe.pipeline.live.inbox import Inbox
 from everyframe.pipeline.live.types import DROPPED, RECEIVED, Arrival, Camera

@@ -15,7 +15,7 @@ from everyframe.operators.flow.settle import settle
 from everyframe.operators.flow.weights import FIRST, load_weights, save_weights
 from everyframe.operators.flow.windows import price
 from everyframe.operators.types import NO_TRACK, MotionField, Objects, Origin, View
-from everyframe.pipeline.scene import moving_scene
+from everyframe.pipeline.labelling.scene import moving_scene
 
 GROUPS = np.arange(80, dtype=np.int32)
 

@@ -21,7 +21,7 @@ from everyframe.operators.residual.graph import graph_of
 from everyframe.operators.residual.operator import LIMITS, Residual, levels
 from everyframe.operators.types import F32, NO_TRACK, U8, Objects, Origin, View
 from everyframe.pipeline import metrics
-from everyframe.pipeline.decoder import Decoder
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.sources.file import FileSource
 
 EXACT = Limits(0.0, 0.0)

@@ -11,7 +11,7 @@ import pytest
 from everyframe import __version__
 from everyframe.pipeline import cli
 from everyframe.pipeline.errors import SettingsError, SourceError
-from everyframe.pipeline.interrupts import Interrupts
+from everyframe.pipeline.runs.interrupts import Interrupts
 
 COMMANDS = ("run", "evaluate", "labels", "costs", "doctor")
 

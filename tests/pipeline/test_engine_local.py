@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from everyframe.pipeline.costs import open_detector
+from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.engines.base import Chunk, Started
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.settings import LabelSettings, ModelSettings

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from everyframe.pipeline.digest import LabelDigest
 from everyframe.pipeline.engines.base import Chunk, Finished, Started
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.engines.ray import RayEngine
+from everyframe.pipeline.runs.digest import LabelDigest
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 
 SHARD = 60

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from everyframe.operators.types import Objects, Origin
-from everyframe.pipeline.drawing import contact_sheet
 from everyframe.pipeline.errors import SinkError, UsageError
-from everyframe.pipeline.overlay import STYLES, draw_labels
+from everyframe.pipeline.pictures.drawing import contact_sheet
+from everyframe.pipeline.pictures.overlay import STYLES, draw_labels
 from everyframe.pipeline.records import FrameLabels, SourceInfo
 from everyframe.pipeline.sinks import make_sinks
 

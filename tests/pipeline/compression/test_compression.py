@@ -16,7 +16,7 @@ from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.cli import call
 from everyframe.pipeline.compression import shapes, specialize
 from everyframe.pipeline.compression.pictures import Part, read_pictures
-from everyframe.pipeline.costs import candidates
+from everyframe.pipeline.costs.measure import candidates
 from everyframe.pipeline.models import is_quantized, open_model, seen_imgsz
 from everyframe.pipeline.settings import ModelSettings
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SinkError
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.synthetic.camera import LAYOUTS, Camera, draw_camera
 from everyframe.pipeline.synthetic.film import film, take

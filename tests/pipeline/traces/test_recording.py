@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tracing import MODEL, Recorded
 
-from everyframe.pipeline.decoder import Decoder
 from everyframe.pipeline.errors import SinkError, SourceError
-from everyframe.pipeline.fields import FieldBuilder
+from everyframe.pipeline.frames.decoder import Decoder
+from everyframe.pipeline.frames.fields import FieldBuilder
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
 from everyframe.pipeline.traces.recording import is_recorded, recipe, record

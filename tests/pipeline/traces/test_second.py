@@ -12,8 +12,9 @@ from tracing import MODEL, Recorded
 
 from everyframe.operators.base import Prices
 from everyframe.pipeline.cli import call
-from everyframe.pipeline.costs import load
+from everyframe.pipeline.costs.measure import load
 from everyframe.pipeline.errors import SourceError
+from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.settings import Capacity, LabelSettings, Mode
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
@@ -21,7 +22,6 @@ from everyframe.pipeline.traces.playback import player
 from everyframe.pipeline.traces.replay import replay
 from everyframe.pipeline.traces.second import Second, load_second, record_second, save_second, second_path
 from everyframe.pipeline.training.curves import points_of
-from everyframe.pipeline.worker import StreamWorker
 
 FAST = replace(MODEL, model="fast")
 PRICES = Prices({"detect": 20.0, "decode": 1.0, "plain": 1.0, "frame": 0.1}, {})

@@ -1,0 +1,1 @@
+"""What rungs cost on this machine: measured, kept, looked up."""

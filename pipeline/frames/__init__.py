@@ -1,0 +1,1 @@
+"""From packets to frames in display order, with a motion field each."""

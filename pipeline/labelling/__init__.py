@@ -1,0 +1,1 @@
+"""From frames to labels: the rungs, the tracks, and what is known between two looks."""

@@ -1,0 +1,1 @@
+"""Labels drawn into pictures."""

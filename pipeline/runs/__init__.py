@@ -1,0 +1,1 @@
+"""One run: sources through an engine into sinks, with progress and a summary."""
