@@ -21,6 +21,9 @@ def compress(
     steps: Annotated[int | None, Parameter(help="Steps of learning from MODEL; a step is 8 cuts of pictures.", group=o.MODEL)] = None,
     pictures: Annotated[int | None, Parameter(help="Learn from that many pictures. [default: up to 260 of each video, evenly]", group=o.MODEL)] = None,
     select: Annotated[Literal["coreset", "uncertain", "random"], Parameter(help="Which pictures --pictures takes. [default: coreset]", group=o.MODEL)] = "coreset",
+    bits: Annotated[Literal["8", "4", "ternary", "binary"], Parameter(help="Of weights in the file; below 8 give --qat too. [default: 8]", group=o.MODEL)] = "8",
+    qat: Annotated[int, Parameter(help="Further steps of learning, with weights and activations rounded. [default: 0]", group=o.MODEL)] = 0,
+    update_bits: Annotated[int | None, Parameter(help="Of gradients and updates while it learns, 4 to 16: to see what it costs. [default: floating point]", group=o.MODEL)] = None,
     float32: Annotated[bool, o.flag("Leave weights and activations in floating point.", o.MODEL)] = False,
     check: Annotated[list[str] | None, Parameter(help="Videos to judge by, not learned from. [default: the last fifth of the others]", group=o.MODEL)] = None,
     imgsz: o.ImgszOption = None,
@@ -47,6 +50,9 @@ def compress(
         base.steps if steps is None else steps,
         not float32,
         base.widths,
+        bits,
+        qat,
+        update_bits,
     )
     order = Order(model, made, tuple(videos), tuple(expand(_split(check))), out, imgsz or 640, seed or 0, pictures, select)
     with make_progress(quiet) as progress:

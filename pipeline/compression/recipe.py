@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from everyframe.operators.compress.aware import RATE, learn
 from everyframe.operators.compress.decompose import METHODS, Method, decompose
 from everyframe.operators.compress.distil import Course, Progress, distil
+from everyframe.operators.compress.lowbit import Bits, low_bit
 from everyframe.operators.compress.prune import prune
 from everyframe.operators.compress.quantize import quantize
 from everyframe.operators.detectors.letterbox import fit, to_input
@@ -25,7 +27,8 @@ class Recipe:
     """Steps in the order in which they are taken; each may be left out.
 
     prune: share of the channels that go. decompose: method and energy kept. steps: of learning from the uncompressed model;
-    needed after the first two. int8: quantized at the end. widths: several in one file, in place of the first two.
+    needed after the first two. int8: quantized at the end. widths: several in one file, in place of the first two. bits: of weights
+    in the file. aware: further steps of learning, with the rounding in place. update_bits: of gradients and weights while it learns.
     """
 
     prune: float = 0.0
@@ -33,6 +36,9 @@ class Recipe:
     steps: int = 0
     int8: bool = True
     widths: tuple[float, ...] = ()
+    bits: Bits = "8"
+    aware: int = 0
+    update_bits: int | None = None
 
     @property
     def text(self) -> str:
@@ -41,7 +47,11 @@ class Recipe:
         parts += [f"prune {self.prune:g}"] if self.prune else []
         parts += [f"{self.decompose[0]} {self.decompose[1]:g}"] if self.decompose else []
         parts += [f"distil {self.steps}"] if self.steps else []
-        return ", ".join([*parts, *(["int8"] if self.int8 else [])]) or "nothing"
+        parts += ["int8"] if self.int8 else []
+        parts += [f"weights {self.bits}" + (" bit" if self.bits.isdecimal() else "")] if self.bits != "8" else []
+        parts += [f"rounded {self.aware}"] if self.aware else []
+        parts += [f"updates {self.update_bits} bit"] if self.update_bits is not None else []
+        return ", ".join(parts) or "nothing"
 
 
 RECIPES = {"fast": Recipe(), "tiny": Recipe(prune=0.375, steps=8000), "slim": Recipe(steps=8000, widths=(1.0, 0.875, 0.75, 0.625))}
@@ -79,9 +89,22 @@ def compress(
     """The compressed net. pictures: of each video, to learn and to calibrate from. course: how it learns; its steps are the
     recipe's. Raises OperatorError."""
     net = shrink(teacher, recipe)
+    course = replace(course or Course(), steps=recipe.steps, update_bits=recipe.update_bits)
     if recipe.steps:
-        net = distil(net, teacher, pictures, course or Course(recipe.steps), tell)
-    return quantize(net, inputs_of(pictures, imgsz)) if recipe.int8 else net
+        net = distil(net, teacher, pictures, course, tell)
+    if recipe.int8:
+        net = quantize(net, inputs_of(pictures, imgsz))
+    if recipe.bits != "8":
+        net = low_bit(net, recipe.bits)
+    if recipe.aware:
+        kept = None if course.checkpoint is None else aware_checkpoint(course.checkpoint)
+        net = learn(net, teacher, pictures, replace(course, steps=recipe.aware, rate=RATE, checkpoint=kept), tell)
+    return net
+
+
+def aware_checkpoint(checkpoint: Path) -> Path:
+    """Where the second part of learning is kept."""
+    return checkpoint.with_name(f"{checkpoint.stem}-rounded{checkpoint.suffix}")
 
 
 def inputs_of(pictures: Sequence[Sequence[U8]], imgsz: int, most: int = CALIBRATION) -> list[F32]:

@@ -66,6 +66,27 @@ def test_what_compress_made_is_run_and_listed(small: str, clip: str, tmp_path: P
     assert rows["full"]["cpu_ms"] > 0
 
 
+def test_weights_of_few_bits_are_learned_and_kept_in_little_room(small: str, clip: str, tmp_path: Path) -> None:
+    out = tmp_path / "four.safetensors"
+    assert call(["compress", "--calibrate", clip, "--imgsz", "320", "--prune", "0.5", "--steps", "2", "--bits", "4", "--qat", "1",
+                 "--update-bits", "8", "--pictures", "16", "--select", "uncertain", "--out", str(out), "--quiet"]) == 0  # fmt: skip
+    assert out.stat().st_size < 0.75 * Path(small).stat().st_size
+    assert not list(tmp_path.glob("*.ckpt"))
+    assert "weights 4 bit, rounded 1, updates 8 bit" in weights.read(str(out)).decode("latin1")
+
+
+def test_several_widths_in_one_file(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "slim.safetensors"
+    assert call(["compress", "--recipe", "slim", "--calibrate", clip, "--imgsz", "320", "--steps", "1", "--pictures", "4", "--float32",
+                 "--out", str(out), "--json"]) == 0  # fmt: skip
+    said = capsys.readouterr()
+    assert json.loads(said.out)["model"] == f"{out}@1"
+    assert all(f"{out}@{width}" in said.err for width in ("0.875", "0.75", "0.625"))
+    assert call(["run", clip, "--model", f"{out}@0.75", "--limit", "20", "--out", str(tmp_path), "--engine", "local", "--quiet"]) == 0
+    assert call(["run", clip, "--model", f"{out}@0.5", "--limit", "20", "--out", str(tmp_path), "--engine", "local", "--quiet"]) == 1
+    assert "no width 0.5: choose one of 1, 0.875, 0.75, 0.625" in capsys.readouterr().err
+
+
 def test_a_model_that_is_not_there_is_listed_with_its_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["models", "gone.safetensors", "--json"]) == 1
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
@@ -82,6 +103,10 @@ def test_a_model_that_is_not_there_is_listed_with_its_fault(capsys: pytest.Captu
         (["compress", "--calibrate", "CLIP", "--out", "/nowhere/x.safetensors"], "in a folder that is there"),
         (["compress", "net.onnx", "--calibrate", "CLIP"], "cannot be compressed here"),
         (["compress", "--calibrate", "none.mp4"], "does not exist"),
+        (["compress", "--calibrate", "CLIP", "--qat", "9", "--float32"], "leave one of them out"),
+        (["compress", "--calibrate", "CLIP", "--update-bits", "3", "--steps", "9"], "give 4 to 16"),
+        (["compress", "--calibrate", "CLIP", "--pictures", "0"], "give 1 or more"),
+        (["compress", "--calibrate", "CLIP", "--recipe", "slim", "--prune", "0.3"], "leave --prune"),
         (["specialize"], "no VIDEO given"),
         (["specialize", "CLIP", "--steps", "10"], "give 100 or more"),
         (["specialize", "CLIP", "--classes", "persn"], "person"),
