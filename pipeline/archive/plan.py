@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ import orjson
 from everyframe.operators.base import Prices
 from everyframe.pipeline.archive.types import SourceSpec
 from everyframe.pipeline.errors import EveryframeError, UsageError, mask_secrets
-from everyframe.pipeline.settings import Goal, LabelSettings, ModelSettings, RunSettings
+from everyframe.pipeline.settings import Capacity, Goal, LabelSettings, ModelSettings, RunSettings
 from everyframe.pipeline.sources import remote
 from everyframe.pipeline.sources.opening import RAW_SUFFIXES
 
@@ -168,7 +169,12 @@ def settings_of(text: str) -> LabelSettings:
     values = orjson.loads(text)
     prices = Prices(values["prices"]["rungs"], {(w, h): ms for w, h, ms in values["prices"]["crops"]})
     values |= {"prices": prices, "goal": Goal(**values["goal"]), "model": ModelSettings(**values["model"])}
-    return LabelSettings(**{**values, "classes": tuple(values["classes"])})
+    others = tuple(_capacity(**row) for row in values["capacities"])
+    return LabelSettings(**{**values, "classes": tuple(values["classes"]), "capacities": others})
+
+
+def _capacity(name: str, model: dict[str, Any], cost: float | None, error: float) -> Capacity:
+    return Capacity(name, ModelSettings(**model), math.nan if cost is None else cost, error)
 
 
 def told(
@@ -180,7 +186,7 @@ def told(
     values.update({f"goal.{key}": value for key, value in values.pop("goal").items()})
     values.update(values.pop("model"))
     values |= {"weights": model_digest, "formats": ",".join(sorted(formats)), "budget_cpu_hours": budget}
-    values["shard_frames"] = shard_frames
+    values |= {"shard_frames": shard_frames, "capacities": settings.capacities}
     return {key: ",".join(value) if isinstance(value, list | tuple) else str(value) for key, value in sorted(values.items())}
 
 

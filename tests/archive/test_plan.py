@@ -27,7 +27,7 @@ from everyframe.pipeline.errors import SinkError, UsageError
 from everyframe.pipeline.labelling.audits import AuditSums
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.runs.digest import LabelDigest
-from everyframe.pipeline.settings import Goal, LabelSettings
+from everyframe.pipeline.settings import Capacity, Goal, LabelSettings, ModelSettings
 
 
 def test_folders_globs_and_doubles(tmp_path: Path) -> None:
@@ -88,8 +88,9 @@ def test_names_stay_apart() -> None:
 
 def test_settings_come_back() -> None:
     settings = LabelSettings(
-        "learned", classes=("person",), limit=7, goal=Goal(0.9), prices=Prices({"detect": 1.5}, {(64, 96): 0.25})
-    )
+        "learned", classes=("person",), limit=7, goal=Goal(0.9), prices=Prices({"detect": 1.5}, {(64, 96): 0.25}),
+        capacities=(Capacity("fast", ModelSettings("fast"), 0.4, 0.02),),
+    )  # fmt: skip
     assert settings_of(settings_text(settings)) == settings
 
 
@@ -112,5 +113,5 @@ def test_shards_come_back(make_labels: Callable[..., list[FrameLabels]]) -> None
 
 
 def test_stats_come_back() -> None:
-    stats = RunStats(5, 4, 3, 2, AuditSums(1.0, 2, 3), {"cnn": 1.5}, 9.0, ["a note"])
+    stats = RunStats(5, 4, 3, {"detect": 3}, 3.0, 2, AuditSums(1.0, 2, 3), {"cnn": 1.5}, 9.0, ["a note"])
     assert stats_of(stats_text(stats)) == stats

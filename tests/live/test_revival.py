@@ -25,7 +25,7 @@ def test_the_first_death_is_mended_at_once_and_waits_are_bounded(lives: list[flo
         before = revival
         revival = revival.died(now)
         assert revival.due is not None and 0 <= revival.due - now <= LONGEST_S
-        if before.deaths == 0 or life > HEALTHY_S:
+        if before.deaths == 0 or now - before.began > HEALTHY_S:
             assert revival.due == now
         else:
             assert revival.due >= now + 1
