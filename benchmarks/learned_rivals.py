@@ -42,6 +42,8 @@ WRONG = 0.2
 """Share of a frame's labels from which on they count as wrong."""
 WIDE = tuple(np.geomspace(1.05, 1000, 15).tolist())
 """Prices of detect or track: it looks where the price times the chance is above 1."""
+DEAR = (50.0, 100.0, 200.0, 400.0)
+"""Further prices for imitation, which looks seldom at those of the shipped policy."""
 NEVER = -60.0
 
 
@@ -90,7 +92,7 @@ def main() -> None:
         judge = Judge(judged, mode == "lookahead", options.decode)
         rows: list[tuple[str, Sequence[Sequence[Point]]]] = [
             ("shipped", _played(load(WEIGHTS)[0][mode], judge)),
-            ("imitation", _played(awake(_taught(Trainer, clips, shares, judge.lookahead, options.steps)), judge)),
+            ("imitation", _played(awake(_taught(Trainer, clips, shares, judge.lookahead, options.steps)), judge, (*PRICES, *DEAR))),
             (
                 "detect or track",
                 _played(detect_or_track(_taught(DetectOrTrack, clips, shares, judge.lookahead, options.steps)), judge, WIDE),

@@ -20,7 +20,7 @@ def compress(
     decompose: Annotated[str | None, Parameter(help="tucker:ENERGY, tt:ENERGY or cp:ENERGY, the share of the energy to keep.", group=o.MODEL)] = None,
     steps: Annotated[int | None, Parameter(help="Steps of learning from MODEL; a step is 8 cuts of pictures.", group=o.MODEL)] = None,
     pictures: Annotated[int | None, Parameter(help="Learn from that many pictures. [default: up to 260 of each video, evenly]", group=o.MODEL)] = None,
-    select: Annotated[Literal["coreset", "uncertain", "random"], Parameter(help="Which pictures --pictures takes. [default: coreset]", group=o.MODEL)] = "coreset",
+    select: Annotated[Literal["coreset", "uncertain", "random"], Parameter(help="Which pictures --pictures takes. [default: random]", group=o.MODEL)] = "random",
     bits: Annotated[Literal["8", "4", "ternary", "binary"], Parameter(help="Of weights in the file; below 8 give --qat too. [default: 8]", group=o.MODEL)] = "8",
     qat: Annotated[int, Parameter(help="Further steps of learning, with weights and activations rounded. [default: 0]", group=o.MODEL)] = 0,
     update_bits: Annotated[int | None, Parameter(help="Of gradients and updates while it learns, 4 to 16: to see what it costs. [default: floating point]", group=o.MODEL)] = None,

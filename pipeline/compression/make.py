@@ -45,7 +45,7 @@ class Order:
     imgsz: int = 640
     seed: int = 0
     pictures: int | None = None
-    choice: Choice = "coreset"
+    choice: Choice = "random"
 
 
 def make(order: Order, tell: Tell) -> Verdict:
