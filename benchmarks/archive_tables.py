@@ -55,7 +55,7 @@ def main() -> None:
     settings = model_of(options)
     labels = {}
     for name in names:
-        made = label(CLIPS[name].path, policy="stride:10", runtime=settings.runtime, precision=settings.precision, limit=options.limit or 0)
+        made = label(CLIPS[name].path, policy="stride:10", runtime=settings.runtime, precision=settings.precision, limit=options.limit)
         labels[name] = list(made)
         tell(f"{name}: {len(labels[name])} frames labelled")
     with tempfile.TemporaryDirectory(prefix="everyframe-tables-") as folder:

@@ -42,7 +42,7 @@ class Publishing:
             return cls(settings, server.url, str(Path(settings.out) / "redis"), server)
         if "://" not in where:
             raise SettingsError("--redis: write a URL such as redis://localhost:6379/0, embedded or none")
-        connection = Connection(where, settings.redis_wait)
+        connection = Connection(where, settings.redis_wait, "--redis-wait")
         try:
             connection.do(connection.client.ping, "before the run")
         finally:

@@ -139,7 +139,7 @@ def send_command(
     watch` does not answer in time."""
     if command not in COMMANDS:
         raise UsageError(f"no such command: {command[:40]!r}; commands are {', '.join(COMMANDS)}")
-    connection = Connection(url, min(timeout_s, 5.0))
+    connection = Connection(url, min(timeout_s, 5.0), "--wait")
     client, number = connection.client, uuid.uuid4().hex
     fields: dict[Any, Any] = {"id": number, "command": command, "camera": orjson.dumps(dict(camera or {}))}
     try:

@@ -39,11 +39,13 @@ class Connection:
     """A client with bounded waits. Its errors are RedisErrors of one sentence, passwords masked.
 
     wait_s: how long a server that is away is waited for, counted anew from each first failure.
+    longer_by: the option by which a user makes it longer, if there is one.
     """
 
-    def __init__(self, url: str, wait_s: float = 10.0) -> None:
+    def __init__(self, url: str, wait_s: float = 10.0, longer_by: str = "") -> None:
         self.location = mask_secrets(url)
         self._wait_s = wait_s
+        self._longer = f", or wait longer with {longer_by}" if longer_by else ""
         timeout = min(5.0, max(1.0, wait_s))
         try:
             self.client = redis.Redis.from_url(
@@ -105,8 +107,7 @@ class Connection:
         why = "it took too long to answer" if isinstance(error, redis.TimeoutError) else _plain_reason(error)
         waited = f" within {self._wait_s:g} s" if self._wait_s else ""
         return RedisError(
-            f"Redis at {self.location} did not answer{waited} ({what}; {why}): start it or check the address, "
-            "or wait longer with --redis-wait"
+            f"Redis at {self.location} did not answer{waited} ({what}; {why}): start it or check the address{self._longer}"
         )
 
     def close(self) -> None:
@@ -124,7 +125,7 @@ class RedisSink:
     def __init__(
         self, url: str, source: str, names: tuple[str, ...], maxlen: int = 1_000_000, wait_s: float = 10.0
     ) -> None:
-        self._connection = Connection(url, wait_s)
+        self._connection = Connection(url, wait_s, "--redis-wait")
         self.key = stream_key(source)
         self.location = f"{self._connection.location} {self.key}"
         self.published = 0
