@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from everyframe.pipeline.archive.journal import Entry, Journal
 from everyframe.pipeline.archive.plan import is_same
 from everyframe.pipeline.archive.types import WrittenFile
-from everyframe.pipeline.errors import SourceError, mask_secrets
+from everyframe.pipeline.errors import SourceBroken, SourceError, mask_secrets
+from everyframe.pipeline.frames.decoder import Decoder
+from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import scan
 
 _TABLES = ("labels", "costs")
@@ -30,8 +32,8 @@ class Verdict:
 
 
 def verify(out: Path, count_frames: bool = True) -> Verdict:
-    """Looks at everything in an archive's folder. count_frames: reads the packets of every source that is still there, decoding
-    none, to know how many frames it has. Raises UsageError where there is no archive, or one that is being written."""
+    """Looks at everything in an archive's folder. count_frames: reads the packets of every source that is still there, to know
+    how many frames it has; it is decoded only where these are not as many as the records. Raises UsageError where there is no archive, or one that is being written."""
     verdict = Verdict()
     with Journal(out, create=False) as journal:
         for entry in journal.entries():
@@ -74,14 +76,26 @@ def _against_source(entry: Entry, name: str, journal: Journal, verdict: Verdict,
         return [f"{name}: the source has changed since it was labelled"]
     if not count_frames or entry.status != "done":
         return []
+    limit = journal.settings(entry.id).limit
     try:
-        frames = scan(entry.path).frames
-    except SourceError:
+        expected = _within(scan(entry.path).frames, limit)
+        if expected != entry.frames:  # packets that give no picture, as where a recording begins inside a group of pictures
+            expected = _within(_decoded(entry.path), limit)
+    except (SourceError, SourceBroken):
         verdict.unchecked += 1
         return []
-    limit = journal.settings(entry.id).limit
-    expected = frames if limit is None else min(frames, limit)
     return [] if expected == entry.frames else [f"{name}: has {expected} frames, and {entry.frames} records"]
+
+
+def _within(frames: int, limit: int | None) -> int:
+    return frames if limit is None else min(frames, limit)
+
+
+def _decoded(path: str) -> int:
+    """Frames that a full decode gives. Raises SourceError or SourceBroken."""
+    with FileSource(path) as source:
+        decoder = Decoder(source, vectors=False)
+        return sum(len(decoder.push(packet, True)) for packet in source.packets()) + len(decoder.finish())
 
 
 def _gaps(found: np.ndarray, frames: int) -> str:

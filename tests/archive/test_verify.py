@@ -44,6 +44,13 @@ def test_a_table_of_nobody_is_named(archive: Path) -> None:
     assert any("stranger.parquet: belongs to no source" in problem for problem in verify(archive).problems)
 
 
+def test_packets_that_no_picture_can_be_decoded_of_are_no_gap(data_dir: Path, tmp_path: Path) -> None:
+    """A recording that begins inside a group of pictures, as those of cameras do."""
+    label(data_dir / "crossing" / "crossing.mp4", tmp_path / "out")
+    verdict = verify(tmp_path / "out")
+    assert verdict.problems == [] and verdict.unchecked == 0 and verdict.frames == 734
+
+
 def test_a_folder_without_an_archive(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no archive"):
         verify(tmp_path)
