@@ -61,7 +61,7 @@ def main() -> None:
         net = train(clips, Settings(seed=seed), shares)
         rows.append((f"halving by network, seed {seed}", _played(judged, lambda _, price, net=net: net.halves(price))))
     rows += [("halving, told errors", _played(judged, told)), ("optimum", judge.optima)]
-    common.publish("learned_bisect", table_of_means(judge, names, rows), options.write)
+    common.publish("learned_bisect", tracing.table_of_means(judge, names, rows), options.write)
 
 
 def by_hand(gaps: Gaps, price: float) -> Halves:
@@ -74,17 +74,6 @@ def told(gaps: Gaps, price: float) -> Halves:
 
 def _played(judged: Sequence[Gaps], rule: Rule) -> list[list[Point]]:
     return [[halve(gaps, rule(gaps, price), ROOT, f"{price:.3g}") for price in PRICES] for gaps in judged]
-
-
-def table_of_means(judge: Judge, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Sequence[Point]]]]) -> str:
-    """Means over `TARGETS`, of all clips and of each."""
-    made = []
-    for name, points in rows:
-        ratios, regrets = (np.array(values).reshape(len(names), -1) for values in judge.compared(points))
-        made.append([
-            name, f"{ratios.mean():.2f}", f"{ratios.max():.2f}", f"{regrets.mean():.0%}", *(f"{r:.2f}" for r in ratios.mean(1))
-        ])  # fmt: skip
-    return common.markdown(["what decides", "cost / best stride's", "worst", "regret", *names], made)
 
 
 if __name__ == "__main__":

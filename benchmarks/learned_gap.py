@@ -54,7 +54,7 @@ def main() -> None:
             ("optimum, all decoded", [curve(t, judge.lookahead, sleeps=False) for t in judge.machine]),
             ("optimum", judge.optima),
         ]
-        parts += [f"### {mode}", "", _table(judge, names, rows), ""]
+        parts += [f"### {mode}", "", tracing.table_of_means(judge, names, rows), ""]
     common.publish("learned_gap", "\n".join(parts), options.write)
 
 
@@ -92,16 +92,6 @@ def _fitted(judge: Judge, seeds: int) -> list[list[Point]]:
         if trainer.state.best_score < best:
             best, points = trainer.state.best_score, _played(brain, judge)
     return points
-
-
-def _table(judge: Judge, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Sequence[Point]]]]) -> str:
-    made = []
-    for name, points in rows:
-        ratios, regrets = (np.array(values).reshape(len(names), -1) for values in judge.compared(points))
-        made.append([
-            name, f"{ratios.mean():.2f}", f"{ratios.max():.2f}", f"{regrets.mean():.0%}", *(f"{r:.2f}" for r in ratios.mean(1))
-        ])  # fmt: skip
-    return common.markdown(["what decides", "cost / best stride's", "worst", "regret", *names], made)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import common
 import numpy as np
 import torch
 import tracing
-from learned_bisect import table_of_means
 from learned_gap import PRICES
 from learned_train import WEIGHTS as SHARES
 from torch import Tensor
@@ -99,7 +98,7 @@ def main() -> None:
             ),
             ("optimum", judge.optima),
         ]
-        parts += [f"### {mode}", "", table_of_means(judge, names, rows), ""]
+        parts += [f"### {mode}", "", tracing.table_of_means(judge, names, rows), ""]
     common.publish("learned_rivals", "\n".join(parts), options.write)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common
+import numpy as np
 from common import CLIPS, TRAFFIC
 
 from everyframe.pipeline.costs.machine import cache_dir
@@ -19,6 +20,7 @@ from everyframe.pipeline.traces.recording import is_recorded, recipe, record, tr
 from everyframe.pipeline.traces.store import table_of
 from everyframe.policies.simulation.optimum import Point
 from everyframe.policies.simulation.table import ClipTable
+from everyframe.policies.training.judge import Judge
 
 
 def folder_of(given: str | None) -> Path:
@@ -82,3 +84,14 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
     figure.supxlabel("cost, dense frames")
     figure.supylabel("F1 against the dense detector")
     figure.savefig(path, dpi=110)
+
+
+def table_of_means(judge: Judge, names: Sequence[str], rows: Sequence[tuple[str, Sequence[Sequence[Point]]]]) -> str:
+    """Means over `TARGETS`, of all clips and of each."""
+    made = []
+    for name, points in rows:
+        ratios, regrets = (np.array(values).reshape(len(names), -1) for values in judge.compared(points))
+        made.append([
+            name, f"{ratios.mean():.2f}", f"{ratios.max():.2f}", f"{regrets.mean():.0%}", *(f"{r:.2f}" for r in ratios.mean(1))
+        ])  # fmt: skip
+    return common.markdown(["what decides", "cost / best stride's", "worst", "regret", *names], made)

@@ -3,6 +3,7 @@ a Python adapter."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +30,10 @@ CLASSES = "classes"
 """Key of the metadata of models that were taught some classes only: their names with commas, none for all."""
 IMGSZ = "imgsz"
 """Key of the metadata of models that were made for one size of picture: its longer side in pixels, whatever the settings say."""
+F1 = "f1_against_teacher"
+"""Key of the metadata of compressed models: their F1 against the model that they were made from."""
+SHIPPED = ("full", "fast")
+"""Models that ship, by their short names."""
 _YAML = (".yaml", ".yml")
 
 
@@ -91,6 +96,23 @@ def seen_imgsz(settings: ModelSettings) -> int:
         return settings.imgsz
     said = weights.metadata(weights.read(settings.model)).get(IMGSZ, "")
     return int(said) if said.isdecimal() else settings.imgsz
+
+
+def told_error(model: str, otherwise: float) -> float:
+    """1 - F1 against the model that a compressed one was made from, as its file says; `otherwise` where it does not. Raises
+    `OperatorError`."""
+    if kind_of(model) != "nanodet":
+        return otherwise
+    said = weights.metadata(weights.read(model)).get(F1)
+    try:
+        return otherwise if said is None else min(max(1 - float(said), 0.0), 1.0)
+    except ValueError:
+        return otherwise
+
+
+def names_of(models: Sequence[str]) -> dict[str, str]:
+    """Models by their digests, for tables: those given, and those that ship. Raises `OperatorError`."""
+    return {model_digest(model): model for model in (*models, *SHIPPED)}
 
 
 def _open_nanodet(settings: ModelSettings, min_score: float) -> LoadedDetector:

@@ -17,7 +17,7 @@ from everyframe.operators.compress.distil import Course, Progress, distil
 from everyframe.operators.compress.lowbit import project, settle
 from everyframe.operators.detectors.bits import FULL
 from everyframe.operators.detectors.nanodet import Maps, NanoDet
-from everyframe.operators.detectors.runtimes import _Whole
+from everyframe.operators.detectors.runtimes import Whole
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import U8
 
@@ -48,7 +48,7 @@ class _Rounded(fx.Interpreter):
     """Nodes are called as in the graph that the ranges were found in."""
 
     def __init__(self, net: NanoDet) -> None:
-        whole = _Whole(net)
+        whole = Whole(net)
         super().__init__(fx.GraphModule(whole, fx.Tracer().trace(whole)))
         assert net.quantized is not None
         self._ranges, self._states = net.quantized.ranges, net.quantized.states

@@ -9,7 +9,6 @@ toned at random.
 from __future__ import annotations
 
 import copy
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from everyframe.operators.compress import checkpoint
 from everyframe.operators.compress.updates import Grid, on_grid
 from everyframe.operators.detectors.letterbox import MEAN, STD
 from everyframe.operators.detectors.nanodet import BINS, CLASSES, Maps, NanoDet
@@ -91,7 +91,8 @@ def distil(
         if tell is not None and (step % 20 == 0 or step in (1, course.steps)):
             tell(step, share, mean)
         if course.checkpoint is not None and (step % SAVED_EVERY == 0 or step == last):
-            _save(net, optimizer, step, course.checkpoint)
+            parts = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            checkpoint.save(course.checkpoint, parts)
     net.requires_grad_(False).eval()
     return net
 
@@ -180,22 +181,13 @@ def pace(step: int, share: float) -> float:
     return min(1.0, step / WARM_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _save(net: NanoDet, optimizer: torch.optim.Optimizer, step: int, path: Path) -> None:
-    buffer = io.BytesIO()
-    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, buffer)
-    part = path.with_suffix(".part")
-    part.write_bytes(buffer.getvalue())
-    part.replace(path)
-
-
 def _resume(net: NanoDet, optimizer: torch.optim.Optimizer, path: Path | None) -> int:
     """The step that was reached before; 0 where there is no checkpoint of a like net."""
-    if path is None or not path.is_file():
-        return 0
     try:
-        saved = torch.load(path, weights_only=True)
-        net.load_state_dict(saved["net"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return int(saved["step"])
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError):
-        return 0
+        if saved := checkpoint.load(path):
+            net.load_state_dict(saved["net"])
+            optimizer.load_state_dict(saved["optimizer"])
+            return int(saved["step"])
+    except checkpoint.UNLIKE:
+        pass
+    return 0

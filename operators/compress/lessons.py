@@ -65,11 +65,12 @@ def _moved(objects: Objects, matrix: F64, box: Letterbox) -> Objects:
 
 def often(lessons: Sequence[Lesson]) -> F64:
     """Chance of each picture to be drawn: a half is for those that show something."""
-    busy = np.array([float((lesson.objects.score >= 0.3).any()) for lesson in lessons])
-    if busy.all() or not busy.any():
-        return np.full(len(lessons), 1 / len(lessons))
-    full = busy / busy.sum()
-    return 0.5 * full + 0.5 / len(lessons) if busy.mean() < 0.5 else np.full(len(lessons), 1 / len(lessons))
+    busy = np.array([float((lesson.objects.score >= BUSY).any()) for lesson in lessons])
+    alike: F64 = np.full(len(lessons), 1 / len(lessons))
+    if not 0 < busy.mean() < 0.5:
+        return alike
+    chance: F64 = 0.5 * (busy / busy.sum() + alike)
+    return chance
 
 
 def _toned(picture: F32, rng: np.random.Generator) -> F32:

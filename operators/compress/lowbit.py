@@ -15,10 +15,10 @@ import copy
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from everyframe.operators.detectors.bits import FULL, top
-from everyframe.operators.detectors.nanodet import NanoDet, Quantized
+from everyframe.operators.detectors.nanodet import NanoDet, Quantized, convolutions
 from everyframe.operators.errors import OperatorError
 
 Bits = Literal["8", "4", "ternary", "binary"]
@@ -82,10 +82,6 @@ def _clipped(flat: Tensor, highest: int) -> Tensor:
 
 def _levels(flat: Tensor, scale: Tensor, highest: int) -> Tensor:
     return torch.round(flat / scale[:, None]).clamp(-highest, highest)
-
-
-def convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    return [(name, conv) for name, conv in net.named_modules() if isinstance(conv, nn.Conv2d)]
 
 
 def _spared(name: str) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from everyframe.operators.detectors.nanodet import NanoDet, Quantized
-from everyframe.operators.detectors.runtimes import _Whole
+from everyframe.operators.detectors.runtimes import Whole
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32
 
@@ -78,7 +78,7 @@ def _calibrated(net: NanoDet, inputs: Sequence[F32]) -> Any:
     logging.getLogger("nncf").setLevel(logging.ERROR)
     plain = copy.deepcopy(net)
     plain.quantized = None
-    graph = to_openvino(_Whole(plain), [(1, -1, -1, 3)])
+    graph = to_openvino(Whole(plain), [(1, -1, -1, 3)])
     data = nncf.Dataset(list(inputs))
     with redirect_stdout(StringIO()):  # its progress bars
         return nncf.quantize(graph, data, subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED)

@@ -11,20 +11,20 @@ sides (`distil`), and the features that the neck gives (Romero et al., FitNets, 
 from __future__ import annotations
 
 import copy
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from everyframe.operators.compress import distil
+from everyframe.operators.compress import checkpoint, distil
 from everyframe.operators.compress.quantize import quantize
-from everyframe.operators.detectors.nanodet import CLASSES, Maps, NanoDet
-from everyframe.operators.detectors.slim import Slim, convolutions, narrow, part, state_at
+from everyframe.operators.detectors.nanodet import CLASSES, Maps, NanoDet, convolutions
+from everyframe.operators.detectors.slim import Slim, narrow, part, state_at
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32, U8
 
@@ -129,7 +129,7 @@ def teach(slim: Slim, teacher: NanoDet, pictures: Sequence[Sequence[U8]], course
         raise OperatorError("There is no picture to learn from: give a video that can be decoded.")
     reference = slimmable(teacher, slim.widths).net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = _Learner.of(slim)
-    step = learner.resume(course)
+    step = learner.resume(course.checkpoint)
     rng = np.random.default_rng((course.seed, step))
     mean = math.nan
     last = min(course.steps, course.until or course.steps)
@@ -144,7 +144,7 @@ def teach(slim: Slim, teacher: NanoDet, pictures: Sequence[Sequence[U8]], course
         if tell is not None and (step % 20 == 0 or step in (1, course.steps)):
             tell(step, share, mean)
         if course.checkpoint is not None and (step % 100 == 0 or step == last):
-            learner.save(step, course)
+            learner.save(step, course.checkpoint)
     return learner.finished()
 
 
@@ -213,29 +213,25 @@ class _Learner:
         self.optimizer.step()
         return total
 
-    def save(self, step: int, course: distil.Course) -> None:
-        assert course.checkpoint is not None
-        buffer = io.BytesIO()
-        torch.save({"net": self.slim.net.state_dict(), "own": self.slim.own, "optimizer": self.optimizer.state_dict(), "step": step}, buffer)
-        half = course.checkpoint.with_suffix(".part")
-        half.write_bytes(buffer.getvalue())
-        half.replace(course.checkpoint)
+    def save(self, step: int, path: Path) -> None:
+        parts = {"net": self.slim.net.state_dict(), "own": self.slim.own, "optimizer": self.optimizer.state_dict()}
+        checkpoint.save(path, {**parts, "step": step})
 
-    def resume(self, course: distil.Course) -> int:
+    def resume(self, path: Path | None) -> int:
         """The step that was reached before; 0 where there is no checkpoint of a like net."""
-        if course.checkpoint is None or not course.checkpoint.is_file():
-            return 0
+        own = self.slim.own
         try:
-            saved = torch.load(course.checkpoint, weights_only=True)
-            pairs = [(self.slim.own[width][name], saved["own"][width][name]) for width in self.slim.own for name in self.slim.own[width]]
-            self.slim.net.load_state_dict(saved["net"])
-            for mine, kept in pairs:
-                mine[0].data.copy_(kept[0])
-                mine[1].data.copy_(kept[1])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            return int(saved["step"])
-        except (RuntimeError, KeyError, ValueError, EOFError, OSError):
-            return 0
+            if saved := checkpoint.load(path):
+                pairs = [(own[width][name], saved["own"][width][name]) for width in own for name in own[width]]
+                self.slim.net.load_state_dict(saved["net"])
+                for mine, kept in pairs:
+                    mine[0].data.copy_(kept[0])
+                    mine[1].data.copy_(kept[1])
+                self.optimizer.load_state_dict(saved["optimizer"])
+                return int(saved["step"])
+        except checkpoint.UNLIKE:
+            pass
+        return 0
 
     def finished(self) -> Slim:
         own = {width: {name: (gain.detach(), bias.detach()) for name, (gain, bias) in mine.items()} for width, mine in self.slim.own.items()}

@@ -8,7 +8,6 @@ Where the two see a picture at different sizes their cells do not correspond, so
 from __future__ import annotations
 
 import copy
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from everyframe.operators.compress import checkpoint
 from everyframe.operators.compress.alignment import loss_of
 from everyframe.operators.compress.distil import Progress, flat, has_bf16
 from everyframe.operators.compress.lessons import Lesson, often, sample
@@ -65,26 +65,19 @@ class Course:
         return made
 
     def save(self, path: Path) -> None:
-        """The file is there whole or not at all."""
-        buffer = io.BytesIO()
         parts = {"net": self.net.state_dict(), "mean": self.mean.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save({**parts, "step": self.step}, buffer)
-        part = path.with_suffix(".part")
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
+        checkpoint.save(path, {**parts, "step": self.step})
 
     def _resume(self, path: Path | None) -> None:
         """What is no checkpoint of a like net is passed over."""
-        if path is None or not path.is_file():
-            return
         try:
-            saved = torch.load(path, weights_only=True)
-            self.net.load_state_dict(saved["net"])
-            self.mean.load_state_dict(saved["mean"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.step = int(saved["step"])
-        except (RuntimeError, KeyError, ValueError, EOFError, OSError):
-            return
+            if saved := checkpoint.load(path):
+                self.net.load_state_dict(saved["net"])
+                self.mean.load_state_dict(saved["mean"])
+                self.optimizer.load_state_dict(saved["optimizer"])
+                self.step = int(saved["step"])
+        except checkpoint.UNLIKE:
+            pass
 
     def result(self, classes: tuple[int, ...]) -> NanoDet:
         """A copy of the mean, silent on all other classes."""

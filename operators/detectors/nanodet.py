@@ -139,3 +139,8 @@ class NanoDet(nn.Module):
 
 def _resize(x: Tensor, scale: float) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """By the names that the net has for them."""
+    return [(name, conv) for name, conv in net.named_modules() if isinstance(conv, nn.Conv2d)]

@@ -62,7 +62,7 @@ def available(device: str = "cpu") -> list[str]:
     return ["torch", "openvino"] if device == "cpu" and find_spec("openvino") is not None else ["torch"]
 
 
-class _Whole(nn.Module):
+class Whole(nn.Module):
     def __init__(self, net: NanoDet) -> None:
         super().__init__()
         self.net = net
@@ -72,12 +72,12 @@ class _Whole(nn.Module):
         return maps
 
 
-class _Features(_Whole):
+class _Features(Whole):
     def forward(self, x: Tensor) -> Maps:
         return self.net.features(x.permute(0, 3, 1, 2))
 
 
-class _Head(_Whole):
+class _Head(Whole):
     def forward(self, p8: Tensor, p16: Tensor, p32: Tensor) -> Maps:  # type: ignore[override]
         return self.net.head((p8, p16, p32))
 
@@ -129,7 +129,7 @@ class TorchRuntime:
 
 def _parts(net: NanoDet, device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.Module]:
     """The whole net, its features and its heads; packed on a CPU, where they share the packed weights."""
-    whole, features, head = _Whole(net), _Features(net), _Head(net)
+    whole, features, head = Whole(net), _Features(net), _Head(net)
     if device.type != "cpu":
         return whole, features, head
     packer, picture = Packer(), torch.zeros(1, *EXAMPLE, 3, dtype=dtype)
@@ -184,7 +184,7 @@ class OpenVinoRuntime:
         self._requests: dict[tuple[Any, ...], Any] = {}
 
     def run(self, x: F32) -> list[F32]:
-        return [m[0] for m in self._infer(_Whole, [x])]
+        return [m[0] for m in self._infer(Whole, [x])]
 
     def run_many(self, x: F32) -> Iterator[list[F32]]:
         """One after the other: shapes are static, and each length of a batch would be compiled."""
@@ -198,7 +198,7 @@ class OpenVinoRuntime:
     def head(self, features: Maps) -> list[F32]:
         return [m[0] for m in self._infer(_Head, [f.contiguous().numpy() for f in features])]
 
-    def _infer(self, part: type[_Whole], inputs: list[F32]) -> list[F32]:
+    def _infer(self, part: type[Whole], inputs: list[F32]) -> list[F32]:
         """Outputs are views of the request's own memory, good until its next call."""
         key = (part, *(x.shape for x in inputs))
         request = self._requests.get(key)
@@ -209,9 +209,9 @@ class OpenVinoRuntime:
         result = request.infer(dict(enumerate(inputs)), share_inputs=True, share_outputs=True)
         return [np.asarray(result[i]) for i in range(3)]
 
-    def _compile(self, part: type[_Whole], inputs: list[F32]) -> Any:
+    def _compile(self, part: type[Whole], inputs: list[F32]) -> Any:
         # The names of what is rounded are those of the whole net.
-        levels = self._net.quantized if self.precision == "int8" and part is _Whole else None
+        levels = self._net.quantized if self.precision == "int8" and part is Whole else None
         model = self._convert(part(self._net), [x.shape for x in inputs], levels)
         try:
             return self._core.compile_model(model, "CPU", self._config).create_infer_request()

@@ -11,16 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from everyframe.operators.detectors import weights
-from everyframe.operators.detectors.nanodet import NanoDet, Quantized
+from everyframe.operators.detectors.nanodet import NanoDet, Quantized, convolutions
 from everyframe.operators.errors import WeightsError
 
 SLIM = "slim"
@@ -93,10 +94,6 @@ def narrow(slim: Slim, width: float) -> NanoDet:
     return made.requires_grad_(False).eval()
 
 
-def convolutions(net: NanoDet) -> list[tuple[str, nn.Conv2d]]:
-    return [(name, conv) for name, conv in net.named_modules() if isinstance(conv, nn.Conv2d)]
-
-
 def split_name(model: str) -> tuple[str, float | None]:
     """FILE@WIDTH apart; no width where there is none, or where a file of that whole name is there."""
     path, at, text = model.rpartition("@")
@@ -164,6 +161,7 @@ def _built(state: dict[str, Tensor], shape: Mapping[str, Any]) -> Slim:
     return Slim(net.requires_grad_(False).eval(), inputs, whole, widths, own, levels, ranges)
 
 
+@lru_cache(maxsize=2)  # asked several times of a file that is opened
 def extract(data: bytes, width: float | None, name: str) -> bytes:
     """One width of a file of several as a model file of its own, with what the file says of that width. None: the widest.
     Raises `WeightsError`."""

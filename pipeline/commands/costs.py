@@ -22,16 +22,17 @@ def costs(
     """Show, or measure again, the CPU time of each rung on this machine."""
     from everyframe.pipeline.config import make_settings
     from everyframe.pipeline.costs.machine import machine_id
-    from everyframe.pipeline.costs.measure import measure_costs
+    from everyframe.pipeline.costs.measure import measure_costs, translated
     from everyframe.pipeline.costs.rungs import measure_rungs
     from everyframe.pipeline.costs.table import default_table
-    from everyframe.pipeline.labelling.capacities import names_of
+    from everyframe.pipeline.models import names_of
 
     options = o.given(cnn)
     width, height = _size(size)
     table = default_table()
     wanted = make_settings(options).label_settings()
-    names = names_of([wanted.model.model, *(capacity.name for capacity in wanted.capacities)])
+    with translated():
+        names = names_of([wanted.model.model, *(capacity.name for capacity in wanted.capacities)])
     if measure or not table.rows(machine_id()):
         measure_costs(wanted.model, width, height, table)
         measure_rungs(wanted.model, width, height, table)

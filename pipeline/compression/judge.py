@@ -13,7 +13,7 @@ import numpy as np
 from everyframe.operators.types import I32, U8, Objects
 from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.metrics import agree, group_table
-from everyframe.pipeline.models import LoadedDetector
+from everyframe.pipeline.models import F1, LoadedDetector
 from everyframe.pipeline.settings import ModelSettings
 
 CONF = 0.45
@@ -41,6 +41,14 @@ class Verdict:
     @property
     def speedup(self) -> float:
         return self.full_ms / self.cpu_ms
+
+
+def facts(verdict: Verdict) -> dict[str, str]:
+    """What a model file says of its own worth."""
+    return {
+        F1: f"{verdict.f1:.3f}", "judged_on": f"{verdict.frames} pictures, {verdict.objects} objects",
+        "speedup_where_made": f"{verdict.speedup:.2f}",
+    }  # fmt: skip
 
 
 def judge(

@@ -11,10 +11,8 @@ from everyframe.operators.errors import OperatorError
 from everyframe.pipeline.compression.judge import HEIGHT, WIDTH
 from everyframe.pipeline.costs.measure import choose_runtime, detect_costs
 from everyframe.pipeline.errors import DetectorError
-from everyframe.pipeline.models import kind_of
+from everyframe.pipeline.models import F1, SHIPPED, kind_of
 from everyframe.pipeline.settings import ModelSettings
-
-SHIPPED = ("full", "fast")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def _row(model: str, imgsz: int) -> Row:
         if kind_of(model) == "nanodet":
             data = weights.read(model)
             said = weights.metadata(data)
-            row = Row(model, said.get("recipe", "NanoDet-g, trained on COCO"), len(data) / 1e6, _number(said.get("f1_against_teacher")))
+            row = Row(model, said.get("recipe", "NanoDet-g, trained on COCO"), len(data) / 1e6, _number(said.get(F1)))
         else:
             row = Row(model, "your own", Path(model).stat().st_size / 1e6, None)
         settings = ModelSettings(model, imgsz)

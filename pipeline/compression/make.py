@@ -12,7 +12,7 @@ from everyframe.operators.compress.select import Choice
 from everyframe.operators.detectors import weights
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.types import U8
-from everyframe.pipeline.compression.judge import Verdict, judge
+from everyframe.pipeline.compression.judge import Verdict, facts, judge
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import Recipe, about, aware_checkpoint, compress, key_of
 from everyframe.pipeline.compression.select import picked
@@ -94,12 +94,6 @@ def _key(order: Order) -> str:
     """Tells checkpoints of different orders apart."""
     what = (key_of(order.recipe), order.model, order.videos, order.imgsz, order.seed, order.pictures, order.choice)
     return hashlib.sha256(repr(what).encode()).hexdigest()[:8]
-
-
-def facts(verdict: Verdict) -> dict[str, str]:
-    """What a model file says of its own worth."""
-    return {"f1_against_teacher": f"{verdict.f1:.3f}", "judged_on": f"{verdict.frames} pictures, {verdict.objects} objects",
-            "speedup_where_made": f"{verdict.speedup:.2f}"}  # fmt: skip
 
 
 def _check(order: Order, out: Path) -> None:

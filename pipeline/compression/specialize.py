@@ -23,8 +23,8 @@ from everyframe.operators.detectors import coco, weights
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, Verdict, judge
-from everyframe.pipeline.compression.make import Tell, facts
+from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, Verdict, facts, judge
+from everyframe.pipeline.compression.make import Tell
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import inputs_of
 from everyframe.pipeline.compression.shapes import Shape, opened, shapes_for

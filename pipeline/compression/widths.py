@@ -10,10 +10,11 @@ import torch
 
 from everyframe.operators.compress import distil
 from everyframe.operators.compress.slim import in_int8, settle, slimmable, teach
+from everyframe.operators.detectors import weights
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.detectors.slim import pack
 from everyframe.operators.types import U8
-from everyframe.pipeline.compression.judge import Verdict, judge
+from everyframe.pipeline.compression.judge import Verdict, facts, judge
 from everyframe.pipeline.compression.recipe import Recipe, inputs_of
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sinks.files import write_whole
@@ -33,11 +34,11 @@ def make_widths(
     slim = teach(settle(slimmable(teacher, recipe.widths), x), teacher, pictures, course, tell)
     if recipe.int8:
         slim = in_int8(slim, inputs_of(pictures, imgsz))
-        said = {**said, "quantized": "int8"}
+        said = {**said, weights.QUANTIZED: "int8"}
     write_whole(out, pack(slim, said))
     verdicts = [judged(f"{out}@{width:g}") for width in slim.widths]
     for width, verdict in zip(slim.widths, verdicts, strict=True):
-        said |= {f"f1_against_teacher@{width:g}": f"{verdict.f1:.3f}", f"speedup_where_made@{width:g}": f"{verdict.speedup:.2f}"}
+        said |= {f"{key}@{width:g}": value for key, value in facts(verdict).items()}
     write_whole(out, pack(slim, said))
     return verdicts
 

@@ -12,12 +12,19 @@ from everyframe.operators.detectors import coco
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.region.sizes import crop_sizes
 from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.costs.measure import cost_row, load, look_ms, measure_costs, settled, translated
+from everyframe.pipeline.costs.measure import (
+    choose_runtime,
+    cost_row,
+    load,
+    look_ms,
+    measure_costs,
+    settled,
+    translated,
+)
 from everyframe.pipeline.costs.table import CostTable, default_table
 from everyframe.pipeline.errors import SourceBroken
-from everyframe.pipeline.labelling.capacities import settled_capacities
 from everyframe.pipeline.labelling.worker import StreamWorker
-from everyframe.pipeline.models import model_digest, seen_imgsz
+from everyframe.pipeline.models import model_digest, seen_imgsz, told_error
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import Capacity, Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -81,10 +88,18 @@ def prices_for(
 
 
 def priced_capacities(settings: LabelSettings, width: int, height: int) -> tuple[Capacity, ...]:
-    """The capacities, runtimes settled, with what a look costs in looks of the run's model. Raises DetectorError."""
+    """The capacities with runtime and precision for pictures of a size, the error that their files tell of, and what a look costs, in
+    looks of the run's model. Raises DetectorError for one that cannot be used."""
     full = whole_look_ms(settings.model, width, height)
-    known = settled_capacities(settings, width, height)
-    return tuple(replace(c, cost=float(f"{whole_look_ms(c.model, width, height) / full:.2g}")) for c in known)
+    return tuple(_priced_capacity(capacity, full, width, height) for capacity in settings.capacities)
+
+
+def _priced_capacity(capacity: Capacity, full_ms: float, width: int, height: int) -> Capacity:
+    runtime, precision = choose_runtime(capacity.model, width, height)
+    model = replace(capacity.model, runtime=runtime, precision=precision)
+    with translated():
+        error = told_error(capacity.name, capacity.error)
+    return replace(capacity, model=model, error=error, cost=float(f"{whole_look_ms(model, width, height) / full_ms:.2g}"))
 
 
 def whole_look_ms(model: ModelSettings, width: int, height: int, table: CostTable | None = None) -> float:

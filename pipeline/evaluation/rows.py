@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from everyframe.pipeline.errors import SinkError, UsageError
+from everyframe.pipeline.errors import UsageError
+from everyframe.pipeline.pictures.plots import axes_for
 from everyframe.pipeline.settings import Mode
 
 
@@ -104,36 +105,16 @@ def plot(rows: Sequence[Row], path: str) -> None:
     Raises UsageError where matplotlib is missing, no row has a cost or the file's ending is unknown, SinkError where
     it cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError as e:
-        raise UsageError('A plot needs matplotlib: run pip install "everyframe[peers]".') from e
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     points = [(row, row.cpu_ms_per_frame) for row in rows if row.cpu_ms_per_frame is not None]
     if not points:
         raise UsageError(f"Nothing to draw in {path}: no policy's cost was measured.")
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for row, cost in points:
-        marker = "s" if row.policy.startswith("peer:") else "o"
-        axes.plot(cost, row.f1_dense, marker, label=f"{row.policy} ({row.mode})")
     first = points[0][0]
     dense = first.dense_cpu_ms_per_frame
-    if dense is not None:
-        axes.axvline(dense, color="grey", linestyle=":", label="CNN on every frame")
-    axes.set(
-        xscale="log", xlabel="CPU ms per frame", ylabel="F1 against the dense detector", title=first.video
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    try:
-        figure.savefig(path, dpi=120)
-    except ValueError as e:
-        raise UsageError(f"Cannot draw {path}: name a file that ends in .png, .svg or .pdf.") from e
-    except OSError as e:
-        raise SinkError(
-            f"Cannot write the plot {path}: {e.strerror or e}; name a folder that can be written."
-        ) from e
-    finally:
-        pyplot.close(figure)
+    with axes_for(path) as axes:
+        for row, cost in points:
+            marker = "s" if row.policy.startswith("peer:") else "o"
+            axes.plot(cost, row.f1_dense, marker, label=f"{row.policy} ({row.mode})")
+        if dense is not None:
+            axes.axvline(dense, color="grey", linestyle=":", label="CNN on every frame")
+        axes.set(xscale="log", xlabel="CPU ms per frame", ylabel="F1 against the dense detector", title=first.video)
+        axes.legend(fontsize="small")

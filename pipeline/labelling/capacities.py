@@ -4,51 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from everyframe.operators.base import Detector
-from everyframe.operators.detectors import weights
 from everyframe.operators.types import I32, Objects, Origin
-from everyframe.pipeline.costs.measure import choose_runtime, translated
 from everyframe.pipeline.errors import DetectorError
 from everyframe.pipeline.labelling.ladder import Ladder
 from everyframe.pipeline.metrics import pairs
-from everyframe.pipeline.models import kind_of, model_digest
 from everyframe.pipeline.records import Frame, FrameLabels
-from everyframe.pipeline.settings import Capacity, LabelSettings
+from everyframe.pipeline.settings import Capacity
 from everyframe.policies.base import LOOK, Choosing, Decision, Policy, is_whole_look
 
 BACK = ("looked back", "last frame")
 """Reasons of records whose frames were looked at after their turn."""
-SHIPPED = ("full", "fast")
-TOLD = "f1_against_teacher"
-"""Key of the metadata of compressed models."""
-
-
-def settled_capacities(settings: LabelSettings, width: int, height: int) -> tuple[Capacity, ...]:
-    """The settings' capacities with runtime and precision for pictures of a size, and with the error that their files tell of.
-
-    Raises DetectorError for a model that cannot be used.
-    """
-    return tuple(_settled(capacity, width, height) for capacity in settings.capacities)
-
-
-def _settled(capacity: Capacity, width: int, height: int) -> Capacity:
-    runtime, precision = choose_runtime(capacity.model, width, height)
-    model = replace(capacity.model, runtime=runtime, precision=precision)
-    return replace(capacity, model=model, error=told_error(capacity.name, capacity.error))
-
-
-def told_error(model: str, otherwise: float) -> float:
-    """1 - F1 against the model that a compressed one was made from, as its file says; `otherwise` where it does not."""
-    if kind_of(model) != "nanodet":
-        return otherwise
-    with translated():
-        said = weights.metadata(weights.read(model)).get(TOLD)
-    try:
-        return otherwise if said is None else min(max(1 - float(said), 0.0), 1.0)
-    except ValueError:
-        return otherwise
 
 
 def check_alike(detector: Detector, other: Detector, name: str) -> None:
@@ -120,9 +87,3 @@ class CapacityLooks:
         mine, theirs = self._select(found), self._select(full)
         if isinstance(self._policy, Choosing):
             self._policy.compared(rung, len(pairs(mine, theirs, self._groups)[0]), len(mine) + len(theirs))
-
-
-def names_of(models: Sequence[str]) -> dict[str, str]:
-    """Models by their digests, for tables: those given, and those that ship under their short names. Raises DetectorError."""
-    with translated():
-        return {model_digest(model): model for model in (*models, *SHIPPED)}

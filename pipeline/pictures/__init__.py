@@ -1,1 +1,1 @@
-"""Labels drawn into pictures."""
+"""Labels drawn into pictures, and figures."""

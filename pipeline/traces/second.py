@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everyframe.operators.types import Objects
-from everyframe.pipeline.costs.measure import open_detector, settled
+from everyframe.pipeline.costs.measure import open_detector, settled, translated
 from everyframe.pipeline.costs.prices import whole_look_ms
 from everyframe.pipeline.errors import SourceError
 from everyframe.pipeline.evaluation.dense import dense, video_digest
-from everyframe.pipeline.labelling.capacities import told_error
+from everyframe.pipeline.models import told_error
 from everyframe.pipeline.settings import Capacity, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.traces import format as tf
@@ -77,6 +77,8 @@ def record_second(video: str, model: ModelSettings, limit: int | None = None, ot
     detector = open_detector(model, info.width, info.height)
     known = dense(video, detector, limit, measure=False).frames
     used = settled(model, detector)
+    with translated():
+        error = told_error(model.model, otherwise)
     meta = {
         "format": FORMAT,
         "name": model.model,
@@ -86,7 +88,7 @@ def record_second(video: str, model: ModelSettings, limit: int | None = None, ot
         },
         "names": list(detector.names),
         "look_ms": whole_look_ms(used, info.width, info.height),
-        "error": told_error(model.model, otherwise),
+        "error": error,
     }  # fmt: skip
     whole = Objects.concat(known)
     count = np.array([len(objects) for objects in known], np.int32)

@@ -162,7 +162,7 @@ def pictures() -> list[list[U8]]:
 def test_learning_with_few_bits_comes_nearer_and_stays_on_them(full: NanoDet, eight: NanoDet) -> None:
     start = lowbit.low_bit(eight, "ternary")
     net = aware.learn(start, full, pictures(), Course(10, seed=1, rate=2e-2))
-    assert distance(net, full) < distance(start, full)
+    assert distance(net, full) < 0.97 * distance(start, full)
     assert net.quantized is not None and start.quantized is not None and net.quantized.states == start.quantized.states
     assert len(torch.unique(net.stage2.entry.weight[0])) <= 3
     with pytest.raises(OperatorError, match="quantize the net first"):
@@ -180,7 +180,7 @@ def test_rounding_at_random_is_right_on_the_mean(value: float, step: float) -> N
 def test_updates_stay_on_their_grid_and_still_learn(full: NanoDet) -> None:
     student = prune(full, 0.3)
     net = distil(student, full, pictures(), Course(10, seed=1, rate=2e-2, update_bits=8))
-    assert distance(net, full) < distance(student, full)
+    assert distance(net, full) < 0.97 * distance(student, full)
     for parameter in net.parameters():
         assert len(torch.unique(parameter)) <= 255
     with pytest.raises(OperatorError, match="2 bits"):

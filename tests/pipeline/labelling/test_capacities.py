@@ -14,14 +14,15 @@ from everyframe.operators.types import Origin
 from everyframe.pipeline import cli
 from everyframe.pipeline.config import make_settings
 from everyframe.pipeline.costs.measure import load
-from everyframe.pipeline.costs.prices import priced
+from everyframe.pipeline.costs.prices import priced, priced_capacities
 from everyframe.pipeline.engines.base import Chunk, Finished
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.engines.ray import RayEngine
 from everyframe.pipeline.errors import DetectorError, SettingsError
-from everyframe.pipeline.labelling.capacities import check_alike, settled_capacities, told_error
+from everyframe.pipeline.labelling.capacities import check_alike
 from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
+from everyframe.pipeline.models import told_error
 from everyframe.pipeline.runs.digest import LabelDigest
 from everyframe.pipeline.runs.summary import dense_ms
 from everyframe.pipeline.settings import Capacity, LabelSettings, Mode, ModelSettings, RunSettings
@@ -174,7 +175,7 @@ def test_what_a_model_tells_of_its_error_is_taken(tmp_path: Path) -> None:
     assert told_error("fast", 0.5) == pytest.approx(0.02, abs=0.02)
     assert told_error("nanodet-g", 0.07) == 0.07
     assert told_error("mine.onnx", 0.07) == 0.07
-    fast = settled_capacities(SETTINGS, 320, 240)[0]
+    fast = priced_capacities(SETTINGS, 320, 240)[0]
     assert fast.error == told_error("fast", 0.5) and fast.model.runtime == "torch"
 
 
