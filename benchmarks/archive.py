@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from common import DATA, markdown, need_data, publish
+from processes import below, stat
 
 LABELS = ("--policy", "stride:10", "--redis", "none", "--quiet")
 CLIPS = ("crossing/crossing.mp4", "idle/one_by_one_person.mp4", "fall/fall_ip.mp4")
@@ -117,14 +118,6 @@ def taken(run: list[str]) -> Taken:
     return time.monotonic() - began, sum(used.values()) / TICKS
 
 
-def stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; empty where it has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
 def kills(folder: Path, sources: Path, count: int, more: tuple[str, ...]) -> str:
     """Runs undisturbed, then killed again and again, then to the end; compares every byte."""
     clean, out = folder / "clean", folder / "killed"
@@ -179,19 +172,6 @@ def end(processes: list[int]) -> None:
             os.kill(process, signal.SIGKILL)
         except ProcessLookupError:
             continue
-
-
-def below(root: int) -> list[int]:
-    """A process and its descendants."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        fields = stat(int(folder.name))
-        if fields:
-            parents[int(folder.name)] = int(fields[1])
-    found = {root}
-    while more := {process for process, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sorted(found)
 
 
 def line(process: int) -> str:

@@ -182,6 +182,11 @@ class Store:
         return self._rows[name]
 
 
+def verdict(good: bool) -> str:
+    """Whether a figure is reached, in a table."""
+    return "yes" if good else "**no**"
+
+
 def number(value: float | None, form: str = ".3f") -> str:
     return "-" if value is None else format(value, form)
 

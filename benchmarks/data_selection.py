@@ -5,7 +5,7 @@
 Of the first half of a clip, 200 pictures spread evenly are the pool; some of them are chosen, and a narrower net (three quarters of the
 channels, gains and biases settled on the pool) learns from `full` on these alone. F1 against `full` is over 40 pictures of the second half, people
 and vehicles, score 0.45; mean of the seeds. What was measured is kept in build/data_selection.jsonl. One run of a net takes
-about 40 s of CPU.
+about 20 s of CPU.
 """
 
 from __future__ import annotations

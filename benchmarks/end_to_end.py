@@ -19,7 +19,7 @@ from pathlib import Path
 
 import common
 import ffmpeg
-from common import CLIPS, number
+from common import CLIPS, number, verdict
 
 from everyframe.operators.base import Detector
 from everyframe.pipeline import evaluation
@@ -106,10 +106,6 @@ def command_s(path: Path, policy: str, model: str, options: argparse.Namespace) 
             sys.executable, "-m", "everyframe", "run", str(path), "--policy", policy, f"--{options.mode}", "--model", model,
             "--classes", options.classes, "--engine", "local", "--out", folder, "--quiet", *few,
         ])  # fmt: skip
-
-
-def verdict(good: bool) -> str:
-    return "yes" if good else "**no**"
 
 
 if __name__ == "__main__":

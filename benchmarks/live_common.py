@@ -16,6 +16,7 @@ import cv2
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "live")]
 
+from processes import stat
 from rtsp import RtspServer, missing
 from watching import Watched, wait_for, watched
 
@@ -88,29 +89,12 @@ def row_of(objects: Objects) -> bytes:
     ).encode()
 
 
-def children(root: int) -> list[int]:
-    """Process ids of `root` and all below it."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
-
-
 def cpu_s(pids: Sequence[int]) -> float:
     """CPU seconds that these processes have used, those of children that ended left out."""
     ticks = 0
     for pid in pids:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(stat[11]) + int(stat[12])
+        if fields := stat(pid):
+            ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from common import CLIPS, markdown, model_of, need_data, number, parser, publish, tell
-from live_common import RtspServer, Watched, children, need_rtsp, raw, resources, watched, work_folder
+from live_common import RtspServer, Watched, need_rtsp, raw, resources, watched, work_folder
+from processes import below
 from redisserver import RedisServer
 from watching import check_stream, entries
 
@@ -45,7 +46,7 @@ def sample(running: Watched, began: float) -> dict[str, Any]:
         "at": time.monotonic() - began,
         "level": max((c["level"] for c in cameras), default=0),
         "lag": max((c["lag_s"] for c in cameras), default=0.0),
-        "rss": resources(children(running.process.pid))["rss"],
+        "rss": resources(below(running.process.pid))["rss"],
         "reconnects": sum(c["counts"].get("reconnects", 0) for c in cameras),
         "cpu": status["machine"]["cpu"],
     }

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from common import CLIPS, markdown, model_of, need_data, number, parser, publish, tell
-from live_common import RtspServer, Watched, children, need_rtsp, raw, resources, watched, work_folder
+from live_common import RtspServer, Watched, need_rtsp, raw, resources, watched, work_folder
+from processes import below
 from redisserver import RedisServer
 from watching import check_stream, entries
 
@@ -86,7 +87,7 @@ class Soak:
         self.killed += len(self._cameras)  # started anew, though not killed: frame numbers begin again
 
     def _kill(self, name: str) -> None:
-        for pid in children(self._running.process.pid):
+        for pid in below(self._running.process.pid):
             is_it = name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
             if is_it and (
                 b"/ledger" in Path(f"/proc/{pid}/maps").read_bytes() or "Detector" in name
@@ -143,7 +144,7 @@ def endure(
     faults: list[str] = []
     while (now := time.monotonic()) < began + seconds:
         assert running.is_up()
-        samples.append({"at": now - began, **resources(children(running.process.pid))})
+        samples.append({"at": now - began, **resources(below(running.process.pid))})
         if now >= due:
             due += every
             faults.append(soak.next())

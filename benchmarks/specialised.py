@@ -18,7 +18,7 @@ from pathlib import Path
 
 import common
 import numpy as np
-from common import CLIPS, number
+from common import CLIPS, number, verdict
 
 from everyframe.operators.detectors import coco, load_detector
 from everyframe.operators.detectors.detector import NanoDetDetector
@@ -122,10 +122,6 @@ def unguarded(path: Path, precision: str) -> NanoDetDetector:
 def kept(objects: Objects, classes: tuple[str, ...]) -> Objects:
     ids = [coco.NAMES.index(name) for name in classes]
     return objects[(objects.score >= CONF) & np.isin(objects.class_id, ids)]
-
-
-def verdict(good: bool) -> str:
-    return "yes" if good else "**no**"
 
 
 if __name__ == "__main__":
