@@ -108,7 +108,7 @@ class FileSource:
 
     def _count(self, raw: Any, is_without_picture: bool) -> None:
         self._packets_seen += 1
-        self._frames_seen += not raw.is_discard
+        self._frames_seen += not (raw.is_discard or raw.is_corrupt)
         self._without_picture = self._without_picture + 1 if is_without_picture else 0
         if raw.dts is not None and not raw.is_corrupt:
             self._dts = raw.dts

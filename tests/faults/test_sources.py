@@ -145,6 +145,18 @@ def test_a_break_says_where(tmp_path: Path) -> None:
     assert float(found[1]) == pytest.approx(len(slots) / 10)
 
 
+def test_a_packet_that_is_cut_is_no_frame(tmp_path: Path) -> None:
+    whole = remux(make_clip(tmp_path / "a.mkv", frames=60), tmp_path / "whole.mp4", options={"movflags": "faststart"})
+    data = whole.read_bytes()
+    path = tmp_path / "cut.mp4"
+    for size in range(len(data) * 2 // 3, len(data) * 2 // 3 + 200, 20):
+        path.write_bytes(data[:size])
+        slots, broken = run(path, "none")
+        found = re.search(r"after (\d+) frames", str(broken))
+        assert found is not None
+        assert len(slots) - 1 <= int(found[1]) <= len(slots)
+
+
 def test_an_index_lost_at_the_end_breaks_nothing(tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "whole.mkv", frames=30)
     path = tmp_path / "cut.mkv"
