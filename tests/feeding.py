@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from everyframe.operators.base import Detector
+from everyframe.pipeline.labelling.tracks import class_tables
 from everyframe.pipeline.live.pool import look, scaled
 from everyframe.pipeline.live.types import Arrival, Camera, LiveLabels, LookAnswer, LookRequest
 from everyframe.pipeline.live.worker import LiveWorker
+from everyframe.pipeline.metrics import pairs
+from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 
@@ -85,3 +88,12 @@ def arrivals(path: Path, count: int | None = None, suspects: range = range(0)) -
                 break
             yield Arrival(source, packet, 1000.0 + number / 25, time.monotonic(), number in suspects)
         yield Arrival(source, None, 2000.0, time.monotonic())
+
+
+def f1(records: list[FrameLabels], dense: list[FrameLabels], detector: Detector) -> float:
+    groups, _ = class_tables(detector, ())
+    right = total = 0
+    for ours, theirs in zip(records, dense, strict=False):
+        right += len(pairs(ours.objects, theirs.objects, groups)[0])
+        total += len(ours.objects) + len(theirs.objects)
+    return 2 * right / total

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disks import IS_ROOT, mounted
 from tests.archive.archives import SETTINGS, SHARD, digests, label, make_recordings
 from tests.media import make_clip
 from tests.redisserver import RedisServer
@@ -28,7 +29,6 @@ from everyframe.pipeline.sinks.embedded import server_binary
 from everyframe.pipeline.sinks.entries import stream_key
 from everyframe.pipeline.sinks.files import write_all
 
-IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
 
 
@@ -63,16 +63,8 @@ def undisturbed(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB, which is filled and freed."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if not IS_ROOT or mount is None:
-        pytest.skip("a small disk can only be mounted by root")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "small", "2m") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> Path:
@@ -171,15 +163,17 @@ def published(url: str, **more: object) -> RunSettings:
 @needs_redis
 def test_redis_that_is_away_holds_a_batch_up_until_it_is_back(recordings: Path, tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
+        back = threading.Timer(1.5, server.start)
 
         def away() -> None:
             server.kill()
-            threading.Timer(1.5, server.start).start()
+            back.start()
 
         crew = LocalCrew(After(3, away))
         began = time.monotonic()
         assert label(recordings, tmp_path / "out", published(server.url, redis_wait=60.0), crew=crew).exit_code == 0
         assert time.monotonic() - began > 1.5
+        back.join()  # which still asks whether it is there
         with server.client() as client:
             assert client.xlen(stream_key("clip0")) == 90
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from disks import IS_ROOT, mounted
 
 from everyframe.pipeline.errors import SinkError
 from everyframe.pipeline.records import SourceInfo
@@ -22,7 +22,6 @@ from everyframe.pipeline.sinks import FORMATS, make_sinks
 from everyframe.pipeline.sinks.base import Sink
 
 NAMES = ("person", "bicycle", "car")
-IS_ROOT = os.geteuid() == 0
 
 
 @pytest.fixture(scope="session")
@@ -43,16 +42,8 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> SourceInfo:
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if not IS_ROOT or mount is None:
-        pytest.skip("a tiny disk can only be mounted by root")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip(f"a tiny disk cannot be mounted here: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "tiny", "64k") as folder:
+        yield folder
 
 
 @pytest.fixture

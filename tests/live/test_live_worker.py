@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feeding import Counts, Fed, LateLooker, arrivals
+from feeding import Counts, Fed, LateLooker, arrivals, f1
 from media import make_clip
 
 from everyframe.operators.base import Detector
@@ -18,13 +18,11 @@ from everyframe.operators.detectors import load_detector
 from everyframe.operators.types import Objects, Origin
 from everyframe.pipeline.labelling.audits import estimate
 from everyframe.pipeline.labelling.report import Reporter
-from everyframe.pipeline.labelling.tracks import class_tables
 from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.live.pending import MOST_FIELDS
 from everyframe.pipeline.live.pool import DetectorPool, LocalLooker
 from everyframe.pipeline.live.types import Arrival, Camera, LiveLabels
 from everyframe.pipeline.live.worker import LiveWorker, live_policy
-from everyframe.pipeline.metrics import pairs
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -95,15 +93,6 @@ def test_every_frame_has_a_record_in_order_when_looks_are_late(clip: str, data_d
     assert sum(live.worker.rungs.count(number) for number in Origin) == FRAMES
     assert live.counts.of["rung.propagated"] == live.counts.of["decoded"] == FRAMES
     assert records[0].time_s == 1000.0
-
-
-def f1(records: list[FrameLabels], dense: list[FrameLabels], detector: Detector) -> float:
-    groups, _ = class_tables(detector, ())
-    right = total = 0
-    for ours, theirs in zip(records, dense, strict=False):
-        right += len(pairs(ours.objects, theirs.objects, groups)[0])
-        total += len(ours.objects) + len(theirs.objects)
-    return 2 * right / total
 
 
 def test_accuracy_falls_gently_with_delay(data_dir: Path, detector: Detector, dense: list[FrameLabels]) -> None:

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feeding import Fed, LateLooker, arrivals
+from feeding import Fed, LateLooker, arrivals, f1
 
 from everyframe.operators.base import Detector
 from everyframe.operators.detectors import load_detector
 from everyframe.operators.types import Origin
-from everyframe.pipeline.labelling.tracks import class_tables
 from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.live import parts
-from everyframe.pipeline.metrics import pairs
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -99,12 +97,3 @@ def test_a_new_session_of_another_size_forgets_what_was_proposed(
     live.close()
     assert [labels.labels.frame_index for labels in live.out] == list(range(120))
     assert live.out[-1].labels.width == 768 and len(live.out[-1].labels.objects) > 0
-
-
-def f1(records: list[FrameLabels], dense: list[FrameLabels], detector: Detector) -> float:
-    groups, _ = class_tables(detector, ())
-    right = total = 0
-    for ours, theirs in zip(records, dense, strict=False):
-        right += len(pairs(ours.objects, theirs.objects, groups)[0])
-        total += len(ours.objects) + len(theirs.objects)
-    return 2 * right / total
