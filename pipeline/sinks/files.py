@@ -88,7 +88,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_all(files: Sequence[tuple[Path, bytes]]) -> None:
     """As `write_whole` for many files: when it returns all are on the disk. They are forced to it side by side, and each
-    folder once: a third of the wait. An error leaves no trace of those that have not their final names. Raises SinkError."""
+    folder once, which is much less of a wait. An error leaves no trace of those that have not their final names. Raises SinkError."""
     if not files:
         return
     path = files[0][0]
