@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Step:
-    """An open step, charged to `name`. A class of its own: a generator would take twice as long, ten times a frame."""
+    """An open step, charged to `name`. A class of its own, as a generator takes longer and steps are opened ten times a frame."""
 
     __slots__ = ("_meter", "_outer", "_start", "name")
 

@@ -236,7 +236,7 @@ class Decoder:
             return None
         # not raw.side_data: the frame would keep that, and that the frame, until Python looks for cycles
         side = _side_data_of(raw).get("MOTION_VECTORS")
-        # copied as bytes: numpy copies records field by field, which takes 40 times as long
+        # copied as bytes: numpy copies records field by field, which takes tens of times as long
         return None if side is None else np.frombuffer(side, np.uint8).copy().view(VECTOR_DTYPE)
 
     def _add_late(self, raw: Any, pts: int | None) -> None:
