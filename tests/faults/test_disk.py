@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from disks import IS_ROOT, mounted
+from disks import IS_ROOT, mounted, small_files
 
 from everyframe.pipeline.errors import SinkError
 from everyframe.pipeline.records import SourceInfo
@@ -46,17 +44,6 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 20 kB, as on a disk that is full (for any user)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 def fill(sink: Sink, make_labels: Any) -> None:
     """Far more than fits."""
     with sink:
@@ -80,11 +67,9 @@ def test_a_full_disk(tiny_disk: Path, noise: SourceInfo, make_labels: Any, kind:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_file_that_may_not_grow(
-    tmp_path: Path, noise: SourceInfo, make_labels: Any, small_files: None, kind: str
-) -> None:
+def test_a_file_that_may_not_grow(tmp_path: Path, noise: SourceInfo, make_labels: Any, kind: str) -> None:
     (sink,) = make_sinks([kind], tmp_path, noise, NAMES)
-    with pytest.raises(SinkError) as error:
+    with pytest.raises(SinkError) as error, small_files(20_000):
         fill(sink, make_labels)
     assert "the file grew beyond" in sentence(error, sink.location)
     assert list(tmp_path.iterdir()) == []

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from disks import small_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,22 +146,10 @@ def test_a_mark_that_is_lost_or_torn_sends_again_but_loses_nothing(tmp_path: Pat
     assert take(Spool(tmp_path, 1 << 20)) == list(range(20, 25))
 
 
-@contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """Files of this process can't grow beyond `room` bytes: write refuses, as on a full disk."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_disk_that_refuses_costs_nothing_while_memory_suffices(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20)
     put(spool, 10)
-    with full_disk(0):
+    with small_files(0):
         dropped = put(spool, 500, 10)
     assert dropped["disk"] == 0 and spool.waiting() == 510
     put(spool, 10, 510)
@@ -174,7 +159,7 @@ def test_a_disk_that_refuses_costs_nothing_while_memory_suffices(tmp_path: Path)
 def test_a_disk_that_refuses_for_long_is_counted(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20)
     put(spool, 10)
-    with full_disk(0):
+    with small_files(0):
         dropped = put(spool, 3000, 10)
     assert len(list(tmp_path.glob("*.spool"))) == 1
     lost = dropped["disk"] + put(spool, 100, 3010)["disk"]
@@ -185,7 +170,7 @@ def test_a_disk_that_refuses_for_long_is_counted(tmp_path: Path) -> None:
 
 def test_what_is_dropped_on_its_way_is_counted_once(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20)
-    with full_disk(0):
+    with small_files(0):
         put(spool, module.RECENT_ENTRIES)
         sent = spool.read(200)  # and while the server is waited for, memory runs out
         dropped = put(spool, 50, module.RECENT_ENTRIES)
@@ -198,7 +183,7 @@ def test_what_is_dropped_on_its_way_is_counted_once(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_in_the_middle_of_an_entry(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20)
-    with full_disk(1000):
+    with small_files(1000):
         put(spool, 50)
     put(spool, 10, 50)
     spool.close()
