@@ -1,45 +1,57 @@
 """Whole channels out of a net, so that it is really smaller.
 
 Fang et al., DepGraph: Towards Any Structural Pruning (CVPR 2023): channels that only go together (through concatenations and
-additions) are one group, whose importance is the norm of all its weights (Li et al., Pruning Filters for Efficient ConvNets,
-ICLR 2017). torch-pruning finds the groups. Single weights and blocks of them are not offered: a net with 90 % of its weights at
-zero takes as long on a CPU as the full one (docs/compression.md has the number).
+additions) are one group. torch-pruning finds the groups; `importance` says which of their channels matter.
+
+Blocks: what is kept of each layer is a multiple of `round_to` channels, so that inputs and outputs come in blocks as wide as the
+CPU computes them. Channels have no order of their own, so the best ones make up the blocks, not those that happen to be side by side
+(Mao et al., Exploring the Regularity of Sparse Structure in Convolutional Neural Networks, 2017, take fixed blocks). Rows and columns of
+kernels: `thin`. Single weights are not offered: a net with 90 % of its weights at zero takes as long on a CPU as the full
+one (docs/compression.md has the number).
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 
+from everyframe.operators.compress.importance import Importance, scorer
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.errors import OperatorError
+from everyframe.operators.types import F32
 
 ROUND_TO = 16
 """Channels are kept in whole vectors of the CPU."""
 EXAMPLE = 320
 
 
-def prune(net: NanoDet, share: float, round_to: int = ROUND_TO) -> NanoDet:
-    """A copy of the net without `share` of the channels of every layer, those of least norm; the outputs stay.
+def prune(
+    net: NanoDet, share: float, round_to: int = ROUND_TO, importance: Importance = "magnitude", inputs: Sequence[F32] = ()
+) -> NanoDet:
+    """A copy of the net without `share` of the channels of every layer, those that matter least; the outputs stay.
 
-    share: 0 to .9. round_to: channels kept are a multiple of it. Accuracy is lost until it is trained again (`distil`).
-    Raises `OperatorError`.
+    share: 0 to .9. round_to: channels kept are a multiple of it, 1 to 64. inputs: prepared pictures (1, h, w, 3) float32, for an
+    importance that is found on pictures. Accuracy is lost until it is trained again (`distil`). Raises `OperatorError`.
     """
     if not 0 <= share <= 0.9:
         raise OperatorError(f"A share of {share} channels cannot be pruned: give 0 to 0.9.")
+    if not 1 <= round_to <= 64:
+        raise OperatorError(f"Blocks of {round_to} channels cannot be kept: give 1 to 64.")
     try:
         import torch_pruning as tp
     except ImportError as error:
         raise OperatorError('Pruning needs torch-pruning: run pip install "everyframe[compress]".') from error
     made = copy.deepcopy(net).requires_grad_(True)
     made.quantized = None
+    judged = scorer(made, importance, inputs)
     if share == 0:
         return made.requires_grad_(False)
     pruner = tp.pruner.BasePruner(
         made,
         torch.zeros(1, 3, EXAMPLE, EXAMPLE),
-        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        importance=judged,
         pruning_ratio=share,
         ignored_layers=[head.out for head in made.heads.values()],
         round_to=round_to,
