@@ -18,6 +18,9 @@ BINS = 11
 OUTPUTS = CLASSES + 4 * BINS
 NECK = 128
 
+BLOCKS = (1, 2, 2, 3)
+"""Of the four stages."""
+
 Maps = tuple[Tensor, Tensor, Tensor]
 
 
@@ -90,16 +93,17 @@ class Quantized:
 
 
 class NanoDet(nn.Module):
-    """The whole net; parameter names are those of the weights file. quantized: None for plain float32."""
+    """The whole net; parameter names are those of the weights file. quantized: None for plain float32. blocks: of each stage, 0
+    and more; nets that `search` found may have fewer."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: tuple[int, int, int, int] = BLOCKS) -> None:
         super().__init__()
         self.quantized: Quantized | None = None
         self.stem = _conv(3, 32, stride=2)
-        self.stage1 = Stage(32, blocks=1, stride=1)
-        self.stage2 = Stage(64, blocks=2, stride=2)
-        self.stage3 = Stage(128, blocks=2, stride=2)
-        self.stage4 = Stage(256, blocks=3, stride=2)
+        self.stage1 = Stage(32, blocks[0], stride=1)
+        self.stage2 = Stage(64, blocks[1], stride=2)
+        self.stage3 = Stage(128, blocks[2], stride=2)
+        self.stage4 = Stage(256, blocks[3], stride=2)
         self.lateral = nn.ModuleDict(
             {str(s): _conv(c, NECK, kernel=1) for s, c in zip(STRIDES, (128, 256, 512), strict=True)}
         )

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from everyframe.operators.detectors import bits
-from everyframe.operators.detectors.nanodet import NanoDet, Quantized
+from everyframe.operators.detectors.nanodet import BLOCKS, NanoDet, Quantized
 from everyframe.operators.errors import WeightsError
 
 SHIPPED = "nanodet-g"
@@ -91,6 +91,8 @@ def load_nanodet(data: bytes, name: str) -> NanoDet:
     quantized = None
     if is_compressed:
         state, quantized = _unpacked(state, metadata(data), name)
+        with torch.device("meta"):
+            net = NanoDet(_blocks(state))
         fit_channels(net, state)
     # The files say "head" for what the net calls "heads", as its `head` is a method.
     own_names = {key.replace("heads.", "head."): key for key in net.state_dict()}
@@ -176,6 +178,15 @@ def _of_few_bits(state: dict[str, torch.Tensor], name: str) -> dict[str, int]:
         except (ValueError, KeyError) as error:
             raise WeightsError(f"The model {name} has packed weights of {conv} that cannot be read: fetch or export it again.") from error
     return {conv.replace("head.", "heads."): int(form.reshape(-1)[0]) for conv, form in forms.items()}
+
+
+def _blocks(state: Mapping[str, torch.Tensor]) -> tuple[int, int, int, int]:
+    """How many blocks each stage has in a file: those from the first on that are there."""
+    counts = [
+        sum(any(key.startswith(f"stage{stage}.block{i}.") for key in state) for i in range(most))
+        for stage, most in enumerate(BLOCKS, 1)
+    ]
+    return counts[0], counts[1], counts[2], counts[3]
 
 
 def fit_channels(net: NanoDet, state: Mapping[str, torch.Tensor]) -> None:
