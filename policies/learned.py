@@ -161,6 +161,15 @@ class Learned:
         self._watch.passed(packet, decodes)
         return decodes
 
+    def left(self, packet: PacketFacts) -> None:
+        """As `policies.leap.Leaping` says."""
+        if self._fallback is not None:
+            self._fallback.left(packet)
+            return
+        self._watch.gate(packet)
+        self._watch.passed(packet, False)
+        self._pace.since += 1
+
     def choose(self, observation: Observation) -> Decision:
         if self._fallback is not None:
             decision = self._fallback.choose(observation)

@@ -125,9 +125,7 @@ class Motion:
     # -- before decoding
 
     def gate(self, packet: PacketFacts) -> bool:
-        normal = self._sizes.setdefault("key" if packet.is_key else packet.picture, Normal())
-        excess = normal.unusual(packet.size) if normal.count >= LEARNING else 0.0
-        normal.learn(packet.size)
+        excess = self._learn_size(packet)
         if not packet.is_key:
             self._stir = max(0.0, self._stir + min(excess, MOST_EXCESS) - DRIFT)
         wakes = self._stir > WAKE
@@ -139,6 +137,17 @@ class Motion:
         if wakes:
             self._still = 0
         return wakes or (packet.is_key and self._slept >= LONGEST_SLEEP)
+
+    def _learn_size(self, packet: PacketFacts) -> float:
+        """How unusual the packet's size is among those of its kind so far."""
+        normal = self._sizes.setdefault("key" if packet.is_key else packet.picture, Normal())
+        excess = normal.unusual(packet.size) if normal.count >= LEARNING else 0.0
+        normal.learn(packet.size)
+        return excess
+
+    def left(self, packet: PacketFacts) -> None:
+        """As `policies.leap.Leaping` says."""
+        self._learn_size(packet)
 
     # -- after decoding
 
@@ -184,7 +193,10 @@ class Motion:
     def _take_result(self, observation: Observation) -> None:
         """Right after a look: confirmed tracks earn a longer interval, stray motion that was nothing more patience."""
         agreement = observation.agreement
-        if observation.frames_since_detect != 1 or math.isnan(agreement):
+        if observation.frames_since_detect != 1:
+            return
+        self._clock = self._alarm = 0.0  # also after a look that was not asked for
+        if math.isnan(agreement):
             return
         self._interval *= 1.5 if agreement >= 0.9 else 0.6 if agreement < DISAGREES else 1.0
         self._interval = min(max(self._interval, SHORTEST), LONGEST)

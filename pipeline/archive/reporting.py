@@ -40,7 +40,7 @@ def report_of(
     return ArchiveReport(
         title=f"Archive of {len(sources)} sources", begun=begun, ended=datetime.now(UTC), sources=tuple(sources),
         frames=sum(origins.values()), media_s=media, cpu_s=total.total_cpu_ms / 1e3, wall_s=wall_s, f1=_f1(total.audits),
-        audits=total.audits.n, steps={name: ms / 1e3 for name, ms in sorted(total.cpu_ms.items())}, origins=origins,
+        audits=total.audits.looked, steps={name: ms / 1e3 for name, ms in sorted(total.cpu_ms.items())}, origins=origins,
         settings=settings, allocation=tuple(allocation), budget_cpu_h=budget_cpu_h, interrupted=interrupted,
         notes=tuple(mask_secrets(note) for note in (*total.notes, met(journal)) if note),
     )  # fmt: skip

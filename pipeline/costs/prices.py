@@ -28,7 +28,8 @@ from everyframe.pipeline.models import model_digest, seen_imgsz, told_error
 from everyframe.pipeline.records import SourceInfo
 from everyframe.pipeline.settings import Capacity, Goal, LabelSettings, ModelSettings
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.policies.base import Steerable
+from everyframe.policies.base import Mode, Policy, Steerable
+from everyframe.policies.leap import Leaping
 from everyframe.policies.registry import make_policy
 
 MEASURED = 48
@@ -42,7 +43,7 @@ def priced(
     """The settings with prices for pictures of a size, where their policy chooses by price and none are given, and with what
     capacities cost.
 
-    path: the video, whose decoding is measured where the policy can be steered by cost.
+    path: the video, whose decoding is measured where the policy weighs it.
 
     The same prices must reach every worker of a run: labels depend on them. settings: with runtime and precision
     settled. detector: what to measure with; loaded where None is given and something is unknown.
@@ -53,10 +54,15 @@ def priced(
     prices = settings.prices
     if policy.traits.looks_at_crops and not prices.crops:
         prices = prices_for(settings.model, width, height, detector)
-    if path is not None and isinstance(policy, Steerable) and "decode" not in prices.rungs:
-        look = whole_look_ms(settings.model, width, height)
-        prices = replace(prices, rungs={**prices.rungs, **stream_ms(path, settings), "detect": look})
+    if path is not None and weighs_decoding(policy, settings.mode) and "decode" not in prices.rungs:
+        look = {} if "detect" in prices.rungs else {"detect": whole_look_ms(settings.model, width, height)}
+        prices = replace(prices, rungs={**prices.rungs, **stream_ms(path, settings), **look})
     return settings if prices is settings.prices else replace(settings, prices=prices)
+
+
+def weighs_decoding(policy: Policy, mode: Mode) -> bool:
+    """Whether it must be known what decoding costs beside the CNN."""
+    return isinstance(policy, Steerable) or (isinstance(policy, Leaping) and mode == "lookahead")
 
 
 def priced_for(settings: LabelSettings, detector: Detector, info: SourceInfo, path: str) -> LabelSettings:

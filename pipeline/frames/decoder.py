@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av.error
@@ -32,6 +32,15 @@ _side_data_of: Any = SideDataContainer  # its stub lacks the constructor
 _KEPT_WITH_PIXELS = 2 * MOST_REORDERED
 
 
+@dataclass(slots=True)
+class Ahead:
+    """A key packet that was decoded ahead. raw: the codec's frame. context: the codec as it stands after it; None where
+    the frame had to be drained out of it, so that nothing can follow."""
+
+    raw: Any
+    context: Any | None
+
+
 class Decoder:
     """Decodes one source. `push` each of its packets in order, then `finish` once.
 
@@ -43,9 +52,9 @@ class Decoder:
         self.decoded = 0
         self.faults = 0
         self._source = source
+        self._options = _options(vectors, loop_filter)
         self._context = source.codec_context
-        self._context.options = _options(vectors, loop_filter)
-        self._context.copy_opaque = True
+        self.prepare(self._context)
         self._has_vectors = vectors
         self._flows = source.info.codec not in VECTOR_CODECS
         self._to_bgr = VideoReformatter()
@@ -68,10 +77,16 @@ class Decoder:
         """The next packet is decoded whatever is asked: nothing has come out yet, or no packet can be skipped."""
         return self.decoded == 0 or self._source.info.decode_all is not None
 
-    def push(self, packet: Packet, decode: bool) -> list[Slot]:
+    def prepare(self, context: Any) -> None:
+        """Sets a codec up as this decoder's own."""
+        context.options = self._options
+        context.copy_opaque = True
+
+    def push(self, packet: Packet, decode: bool, ahead: Ahead | None = None) -> list[Slot]:
         """Takes the next packet; returns the slots whose turn has come, in display order.
 
-        decode: True wants its frame; what was skipped since the last key packet is then decoded too.
+        decode: True wants its frame; what was skipped since the last key packet is then decoded too. ahead: a key packet that
+        was decoded before; where decoding can go on from there, `ahead.context` is then the codec that is no longer needed.
         """
         entry = self._enter(packet)
         if packet.facts.is_key and self._kept:
@@ -80,6 +95,8 @@ class Decoder:
         if entry.is_lost:
             if packet.facts.is_reference:
                 self._keep(packet, entry)
+        elif ahead is not None and ahead.context is not None and self._source.info.decode_all is None:
+            self._go_on_from(ahead, entry)
         elif decode or self._is_forced(packet):
             self._catch_up(entry)
             self._feed(packet, entry)
@@ -166,18 +183,33 @@ class Decoder:
         entry.is_after_gap = self._awaits_first
         self._decode(packet, entry)
 
-    def _decode(self, packet: Packet | None, charged: Entry | None) -> None:
+    def _go_on_from(self, ahead: Ahead, entry: Entry) -> None:
+        """Changes to the codec in which this key packet was decoded ahead."""
+        self._drain(entry)
+        entry.state = State.FED
+        entry.is_after_gap = self._awaits_first
+        self._context, ahead.context = ahead.context, self._context
+        ahead.raw.opaque = entry
+        self._take(ahead.raw)
+
+    def run(self, context: Any, packet: Packet | None) -> tuple[list[Any], float]:
+        """A codec's frames for a packet, or (None) all that it still holds, and the CPU ms that this took."""
         start = time.process_time()
         try:
-            frames = self._context.decode(None if packet is None else packet.data)
+            frames = context.decode(None if packet is None else packet.data)
         except av.error.EOFError:
             frames = []
         except av.error.FFmpegError:
             self.faults += 1
             frames = []
+        return frames, (time.process_time() - start) * 1e3
+
+    def _decode(self, packet: Packet | None, charged: Entry | None) -> None:
+        frames, spent = self.run(self._context, packet)
+        start = time.process_time()
         for frame in frames:
             self._take(frame)
-        spent = (time.process_time() - start) * 1e3
+        spent += (time.process_time() - start) * 1e3
         if charged is None or not charged.has_slot:
             self._owed_ms += spent
         else:
@@ -202,7 +234,7 @@ class Decoder:
         if not entry.has_slot:
             self._take_unforeseen(entry)
         if entry.state is State.FED:
-            entry.frame, entry.state = self._frame(raw, entry.pts), State.DECODED
+            entry.frame, entry.state = self.frame(raw, entry.pts), State.DECODED
         elif entry.state is State.SKIPPED:
             self._add_late(raw, entry.pts)
 
@@ -223,11 +255,12 @@ class Decoder:
         pts = None if self._source.lacks_times else entry.pts
         entry.state = State.EMPTY  # in case it also waits among the reordered
         self._leave(self._reorder.pop_all())
-        entry.frame = self._frame(raw, pts)
+        entry.frame = self.frame(raw, pts)
         facts = entry.facts if pts is not None else replace(entry.facts, time_s=float("nan"))
         self._slots.append(self._slot(entry, facts, pts))
 
-    def _frame(self, raw: Any, pts: int | None) -> Frame:
+    def frame(self, raw: Any, pts: int | None) -> Frame:
+        """One of the codec's frames as the stages after it see it."""
         return frame_of(raw, pts, self._rotation, self._vectors(raw), self._to_bgr)
 
     def _vectors(self, raw: Any) -> Any:

@@ -19,6 +19,8 @@ from everyframe.operators.types import I32, Objects
 from everyframe.pipeline.metrics import pairs
 
 CONFIDENCE = 0.95
+THINNED = 8
+"""Of the frames drawn that are left undecoded, one in so many is audited, and stands for so many."""
 PRIOR_FRAMES = 2.0
 PRIOR_ERROR = 0.2
 """The interval is taken as if so many frames more had been audited and this share of their objects was wrong: a few frames
@@ -29,13 +31,15 @@ that are all right, or all alike, prove little."""
 class AuditSums:
     """What audits have shown, in sums that add up over shards.
 
-    certain: objects in frames that saw the CNN whole. open: frames that did not. n: of those, how many were audited; x = 2 TP
-    and y = 2 TP + FP + FN of each, in sums, squares and products.
+    certain: objects in frames that saw the CNN whole. open: frames that did not. n: of those, how many were audited, one that
+    is drawn less often counted as often as it stands for others; x = 2 TP and y = 2 TP + FP + FN of each, in sums, squares and
+    products. looked: audited frames as such.
     """
 
     certain: float = 0.0
     open: int = 0
     n: int = 0
+    looked: int = 0
     x: float = 0.0
     y: float = 0.0
     xx: float = 0.0
@@ -46,10 +50,12 @@ class AuditSums:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    def take(self, right: int, shown: int, truth: int) -> None:
-        """One audited frame: true positives, objects published, objects that the CNN finds."""
-        x, y = 2.0 * right, float(shown + truth)
-        self.n += 1
+    def take(self, right: int, shown: int, truth: int, weight: int = 1) -> None:
+        """One audited frame: true positives, objects published, objects that the CNN finds. weight: of frames such as this, one in
+        so many that would have been audited was."""
+        x, y = 2.0 * right * weight, float(shown + truth) * weight
+        self.n += weight
+        self.looked += 1
         self.x += x
         self.y += y
         self.xx += x * x
@@ -85,10 +91,10 @@ def estimate(sums: AuditSums) -> Estimate | None:
     residual += PRIOR_FRAMES * (usual * (1 - PRIOR_ERROR - centre)) ** 2 + (usual * (1 - centre)) ** 2
     spread = sums.open * math.sqrt(residual / (n * (n - 1)) * max(1 - sums.n / max(sums.open, 1), 0)) / total
     centre = min(max(centre, 1e-4), 1 - 1e-4)
-    reach = float(stdtrit(sums.n + 1, 0.5 + CONFIDENCE / 2)) * spread / (centre * (1 - centre))
+    reach = float(stdtrit(sums.looked + 1, 0.5 + CONFIDENCE / 2)) * spread / (centre * (1 - centre))
     odds = math.log(centre / (1 - centre))
     low, high = (1 / (1 + math.exp(-min(max(odds + way * reach, -50), 50))) for way in (-1, 1))
-    return Estimate(f1, min(low, f1), max(high, f1), sums.n)
+    return Estimate(f1, min(low, f1), max(high, f1), sums.looked)
 
 
 class Auditor:
@@ -101,36 +107,38 @@ class Auditor:
         self._block = max(round(1 / share), 1) if share > 0 else 0
         self._seed = (seed, abs(salt))
         self._groups = groups
-        self._drawn = (-1, -1)  # block, frame
-        self._expected: dict[int, tuple[Objects, Objects | None]] = {}
+        self._drawn = (-1, -1, False)  # block, frame, whether it is drawn also where it costs much
+        self._expected: dict[int, tuple[Objects, Objects | None, int]] = {}
         self.sums = AuditSums()
 
-    def draws(self, index: int) -> bool:
-        """Whether this frame, or packet, is one to audit."""
+    def draws(self, index: int, is_left: bool = False) -> bool:
+        """Whether this frame, or packet, is one to audit. is_left: it lies in a stretch that is left undecoded, where an audit
+        costs decoding up to it: there one in `THINNED` is."""
         if not self._block:
             return False
         block = index // self._block
         if block != self._drawn[0]:
             rng = np.random.default_rng((*self._seed, block))
-            self._drawn = block, block * self._block + int(rng.integers(self._block))
-        return index == self._drawn[1]
+            frame = block * self._block + int(rng.integers(self._block))
+            self._drawn = block, frame, int(rng.integers(THINNED)) == 0
+        return index == self._drawn[1] and (self._drawn[2] or not is_left)
 
-    def expect(self, frame_index: int, detections: Objects, published: Objects | None) -> None:
+    def expect(self, frame_index: int, detections: Objects, published: Objects | None, is_left: bool = False) -> None:
         """What the CNN finds in a frame, good enough to report. published: what its labels would have been had it not been
-        drawn; None where those are to be compared that it gets."""
-        self._expected[frame_index] = detections, published
+        drawn; None where those are to be compared that it gets. is_left: as it was drawn."""
+        self._expected[frame_index] = detections, published, THINNED if is_left else 1
 
     def settle(self, frame_index: int, objects: Objects, saw_cnn: bool) -> None:
         """Told of every frame's labels as they leave."""
-        detections, published = self._expected.pop(frame_index, (None, None))
+        detections, published, weight = self._expected.pop(frame_index, (None, None, 1))
         if saw_cnn:
             self.sums.certain += len(objects)
             return
         self.sums.open += 1
         if detections is not None:
-            self.compare(objects if published is None else published, detections)
+            self.compare(objects if published is None else published, detections, weight)
 
-    def compare(self, shown: Objects, detections: Objects) -> None:
+    def compare(self, shown: Objects, detections: Objects, weight: int = 1) -> None:
         """What was published for a frame, and what the CNN finds in it; for one that was settled before the CNN had answered."""
         right, _ = pairs(shown, detections, self._groups)
-        self.sums.take(len(right), len(shown), len(detections))
+        self.sums.take(len(right), len(shown), len(detections), weight)

@@ -13,13 +13,15 @@ from everyframe.operators.base import Detector
 from everyframe.operators.types import I32, NO_TRACK, MotionField, Objects, Origin, View
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
-from everyframe.pipeline.frames.decoder import Decoder
+from everyframe.pipeline.frames.decoder import Ahead, Decoder
 from everyframe.pipeline.frames.fields import FieldBuilder, FieldSlot
+from everyframe.pipeline.frames.scout import Scout
 from everyframe.pipeline.labelling.audits import Auditor
 from everyframe.pipeline.labelling.capacities import CapacityLooks
 from everyframe.pipeline.labelling.goal import Pilot
 from everyframe.pipeline.labelling.interval import Interval, Labelled
 from everyframe.pipeline.labelling.ladder import WHOLE, Ladder
+from everyframe.pipeline.labelling.leaps import Costs, Leaps, Order
 from everyframe.pipeline.labelling.linked import LinkedFrames, Looks
 from everyframe.pipeline.labelling.middle import Middle
 from everyframe.pipeline.labelling.report import Reporter
@@ -29,6 +31,7 @@ from everyframe.pipeline.records import Frame, FrameLabels, Packet, record_of
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.policies.base import Decision, Observation, is_whole_look
+from everyframe.policies.leap import Leaping
 from everyframe.policies.registry import make_policy
 
 CHUNK_FRAMES = 64
@@ -67,6 +70,7 @@ class StreamWorker:
         self._decoder = decoder or Decoder(source)
         self._fields = fields or FieldBuilder(source.info)
         groups, wanted = class_tables(detector, settings.classes)
+        self._groups = groups
         self._keeper = TrackKeeper(groups, settings.conf)
         self._report = Reporter(settings.conf, wanted)
         start = source.start_pts or 0
@@ -84,10 +88,28 @@ class StreamWorker:
         skips = self.policy.traits.keys_only and source.info.decode_all is None
         if settings.mode == "lookahead" and skips:
             self._linked = LinkedFrames(source.info, groups, wanted, settings.conf, looks)
+        self._leaps = self._may_leap()
         self._agreement = float("nan")
         self._is_over = False
         self._only_to_audit: set[int] = set()  # packets that the policy would have skipped
         self._size = (0, 0)
+
+    def _may_leap(self) -> Leaps | None:
+        """Where stretches may stay undecoded: the policy lets them, looking ahead, and it is known what decoding costs."""
+        prices = self._settings.prices.rungs
+        decode, look = prices.get("decode", 0.0), prices.get("detect", 0.0)
+        may = isinstance(self.policy, Leaping) and self._settings.mode == "lookahead" and not self.policy.traits.rungs
+        if not may or self._source.info.decode_all is not None or decode <= 0 or look <= 0:
+            return None
+        return Leaps(
+            Scout(self._decoder, self._source.another_context),
+            look=self._ladder.detect,
+            audit=lambda frame: self._ladder.detect(frame, "audit"),
+            select=self._report.select,
+            audits=lambda packet: self._auditor.draws(packet, is_left=True),
+            groups=self._groups,
+            costs=Costs(decode / look, lambda: self.policy.traits.look_back),
+        )
 
     def chunks(self) -> Iterator[list[FrameLabels]]:
         """Records in display order, some at a time. Raises SourceBroken after the last record before a break."""
@@ -116,7 +138,7 @@ class StreamWorker:
     def _settle(self, start: float) -> None:
         self.stats.total_cpu_ms += (time.process_time() - start) * 1e3
         self.stats.cpu_ms = dict(self._meter.total)
-        self.stats.decoded = self._decoder.decoded
+        self.stats.decoded = self._decoded
         self.stats.audits = self._auditor.sums
         self.stats.looks, self.stats.look_cost = dict(self._capacities.count), self._capacities.cost
         gave_up = getattr(self.policy, "note", "")  # of a policy that left the stream to another
@@ -125,11 +147,20 @@ class StreamWorker:
         notes = (self._source.info.decode_all, self._fields.note, handed, replaced, self._capacities.note)
         self.stats.notes += [note for note in notes if note and note not in self.stats.notes]
 
+    @property
+    def _decoded(self) -> int:
+        return self._decoder.decoded + (self._leaps.scout.decoded if self._leaps is not None else 0)
+
+    def _orders(self) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+        if self._leaps is not None:
+            return self._leaps.orders(self._source.packets())
+        return ((packet, Order.ASK, None) for packet in self._source.packets())
+
     def _records(self) -> Iterator[FrameLabels]:
         broken: SourceBroken | None = None
         try:
-            for packet in self._source.packets():
-                for slot in self._decoder.push(packet, self._wants(packet)):
+            for packet, order, ahead in self._orders():
+                for slot in self._decoder.push(packet, self._wants(packet, order), ahead):
                     with self._meter.step("motion"):
                         items = self._fields.push(slot)
                     for item in items:
@@ -150,21 +181,29 @@ class StreamWorker:
     def _counted(self, records: list[FrameLabels]) -> Iterator[FrameLabels]:
         for record in records:
             self.stats.frames += 1
-            looks = self._capacities.cost + self._auditor.sums.n
-            self._pilot.frame(self.stats.frames, self._decoder.decoded, looks, self._auditor.sums)
+            looks = self._capacities.cost + self._auditor.sums.looked
+            self._pilot.frame(self.stats.frames, self._decoded, looks, self._auditor.sums)
+            if self._leaps is not None:
+                self._leaps.settle(record)
             self._interval.price = self.policy.traits.look_back
             self._auditor.settle(record.frame_index, record.objects, self._capacities.is_full(record))
             if self.first is None:
                 self.first = record.objects
             yield record
 
-    def _wants(self, packet: Packet) -> bool:
+    def _wants(self, packet: Packet, order: Order) -> bool:
+        if order is Order.LEAVE:
+            if isinstance(self.policy, Leaping):
+                self.policy.left(packet.facts)
+            return False
         if self._decoder.must_decode:
             return True
         if self._source.end_pts is not None and packet.pts == self._source.end_pts:
             return True
         with self._meter.step("policy"):
             wants = self.policy.gate(packet.facts)
+        if order is Order.LOOKED:
+            return True
         if not wants and self._auditor.draws(packet.facts.index):
             self._only_to_audit.add(packet.facts.index)
             return True
@@ -177,6 +216,10 @@ class StreamWorker:
         slot = item.slot
         self._meter.add("demux", slot.demux_ms)
         self._meter.add("decode", slot.decode_ms)
+        if self._leaps is not None:
+            self._meter.add("decode", self._leaps.scout.spent())
+            if (left := self._leaps.audited.pop(slot.facts.index, None)) is not None:
+                self._auditor.expect(self._index, left, None, is_left=True)
         before = self._keeper.state.objects
         self._catch_up(item)
         if self._source.end_pts is not None and slot.pts is not None and slot.pts >= self._source.end_pts:
@@ -227,6 +270,8 @@ class StreamWorker:
             decision = self.policy.choose(self._observe(item, motion))
         if self._looked_at < 0:
             return replace(decision, rung="detect", reason="first frame")
+        if self._leaps is not None and item.slot.pts in self._leaps.seen:
+            return Decision("detect", "looked ahead")
         is_late = self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD
         if is_late and not is_whole_look(decision.rung):
             return Decision("detect", "longest look-ahead")
@@ -270,8 +315,12 @@ class StreamWorker:
         """A rung looks at the frame; in lookahead mode the frames since the last look get their labels now."""
         if self._linked is not None:
             return self._link(item, frame, decision, self._detect(frame))
-        view = self._ladder.view(frame, item.field)
-        objects, outcome = self._ladder.look(decision.rung, view, self._keeper.state.objects)
+        seen = self._seen_ahead(item) if decision.rung == "detect" else None
+        if seen is not None:
+            objects, outcome = seen, Origin.DETECTED
+        else:
+            view = self._ladder.view(frame, item.field)
+            objects, outcome = self._ladder.look(decision.rung, view, self._keeper.state.objects)
         if outcome == Origin.PROPAGATED:  # nothing was worth a look, but tracks may have lost their score
             self._keeper.take(objects, self._index)
             return self._carry(item, replace(decision, rung="propagate"))
@@ -288,6 +337,10 @@ class StreamWorker:
             record = replace(record, objects=self._report(found))
         self._looked_at = self._index if is_whole else self._looked_at
         return [*ready, replace(record, cost_ms=self._meter.take())]
+
+    def _seen_ahead(self, item: FieldSlot) -> Objects | None:
+        """What was found in the frame ahead of its turn."""
+        return None if self._leaps is None or item.slot.pts is None else self._leaps.seen.pop(item.slot.pts, None)
 
     def _link(
         self, item: FieldSlot, frame: Frame, decision: Decision, detections: Objects
@@ -346,7 +399,8 @@ class StreamWorker:
             *ready, last = [*self._look(item, frame, Decision("detect", "lead-out")), *self._release()]
             self.last = last.objects
             return ready
-        detections = self._detect(frame)
+        detections = self._seen_ahead(item)
+        detections = self._detect(frame) if detections is None else detections
         with self._meter.step("track"):
             ready, found = self._take_in(detections, item.field, frame)
             self.last = self._report(found)

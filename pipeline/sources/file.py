@@ -16,7 +16,7 @@ from everyframe.pipeline.errors import SourceBroken, SourceError, mask_secrets
 from everyframe.pipeline.records import Packet, SourceInfo
 from everyframe.pipeline.sources.checks import StreamCheck, every_frame, facts_of
 from everyframe.pipeline.sources.cut import is_cut
-from everyframe.pipeline.sources.opening import open_video, reason
+from everyframe.pipeline.sources.opening import fresh_context, open_video, reason
 from everyframe.pipeline.sources.probe import examine, stated_seconds
 from everyframe.pipeline.sources.remote import RemoteError
 
@@ -73,6 +73,10 @@ class FileSource:
     def codec_context(self) -> Any:
         """PyAV's decoder of this stream, not yet open: for `pipeline.frames.decoder` only."""
         return self._stream.codec_context
+
+    def another_context(self) -> Any:
+        """A further decoder of this stream: for `pipeline.frames.scout` only."""
+        return fresh_context(self._stream)
 
     def distrust(self, why: str, lacks_times: bool = False) -> None:
         """From here on no packet can be skipped."""

@@ -19,6 +19,7 @@ from everyframe.pipeline.errors import mask_secrets
 from everyframe.pipeline.live.types import Arrival, Camera
 from everyframe.pipeline.records import Packet, SourceInfo
 from everyframe.pipeline.sources.checks import StreamCheck, every_frame, facts_of
+from everyframe.pipeline.sources.opening import fresh_context
 
 MOST_HELD = 16
 """Packets without a time at a connection's start (RTSP, before the first sender report) that wait for one that has."""
@@ -77,18 +78,6 @@ class LiveSession:
 
     def anew(self) -> Self:
         return type(self)(self._info, self._stream, fresh_context(self._stream), self._faults)
-
-
-def fresh_context(stream: Any) -> Any:
-    """Another decoder for a stream, not yet open."""
-    given = stream.codec_context
-    context: Any = av.CodecContext.create(given.codec.name, "r")
-    if given.extradata:
-        context.extradata = given.extradata
-    if given.name == "rawvideo":
-        context.width, context.height, context.pix_fmt = given.width, given.height, given.pix_fmt
-    context.thread_type, context.thread_count = "SLICE", 1
-    return context
 
 
 class Feed:

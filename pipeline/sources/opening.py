@@ -114,3 +114,15 @@ def best_video(container: Any, shown: str) -> Any:
         what = "holds text" if context is not None else "is coded in a way that this FFmpeg cannot decode"
         raise SourceError(f"{shown} {what}: name a video, or convert it to H.264.")
     return stream
+
+
+def fresh_context(stream: Any) -> Any:
+    """Another decoder for a stream, not yet open."""
+    given = stream.codec_context
+    context: Any = av.CodecContext.create(given.codec.name, "r")
+    if given.extradata:
+        context.extradata = given.extradata
+    if given.name == "rawvideo":
+        context.width, context.height, context.pix_fmt = given.width, given.height, given.pix_fmt
+    context.thread_type, context.thread_count = "SLICE", 1
+    return context

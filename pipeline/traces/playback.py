@@ -66,6 +66,7 @@ class Codec:
         self.copy_opaque = True
         self._delay = int(trace.meta["delay"])
         self._frame_of = {packet: i for i, packet in enumerate(trace.frames.packet.tolist())}
+        self._pts = trace.packets.pts
         self._kinds = trace.frames.motion
         self._held: list[tuple[int, int, Raw]] = []
 
@@ -73,7 +74,8 @@ class Codec:
         if data is not None:
             index = self._frame_of.get(data.index)
             if index is not None and self._kinds[index] != tf.NONE:
-                heapq.heappush(self._held, (index, data.index, Raw(index, data.opaque, None)))
+                pts = _time(self._pts[data.index])
+                heapq.heappush(self._held, (index, data.index, Raw(index, data.opaque, pts)))
         least = 0 if data is None else self._delay
         out = []
         while len(self._held) > least:
@@ -98,6 +100,9 @@ class TraceSource:
     @property
     def info(self) -> SourceInfo:
         return self.trace.info
+
+    def another_context(self) -> Codec:
+        return Codec(self.trace)
 
     def distrust(self, why: str, lacks_times: bool = False) -> None:
         """Known already: the trace was recorded after the stream had been looked at."""
@@ -124,18 +129,11 @@ class TraceDecoder(Decoder):
         self.luma_ms = 0.0
         super().__init__(cast(FileSource, source))
 
-    def _decode(self, packet: Packet | None, charged: Entry | None) -> None:
-        for raw in self._context.decode(None if packet is None else packet.data):
-            self._take(raw)
-        if packet is None:
-            return
-        spent = float(self._trace.packets.decode_ms[packet.data.index])
-        if charged is None or not charged.has_slot:
-            self._owed_ms += spent
-        else:
-            charged.decode_ms += spent
+    def run(self, context: Any, packet: Packet | None) -> tuple[list[Any], float]:
+        spent = 0.0 if packet is None else float(self._trace.packets.decode_ms[packet.data.index])
+        return context.decode(None if packet is None else packet.data), spent
 
-    def _frame(self, raw: Any, pts: int | None) -> Frame:
+    def frame(self, raw: Any, pts: int | None) -> Frame:
         info, index = self._source.info, raw.index
         kind = chr(self._trace.frames.picture[index])
 
@@ -162,7 +160,7 @@ class TraceDecoder(Decoder):
         return np.ascontiguousarray(large)
 
     def _add_late(self, raw: Any, pts: int | None) -> None:
-        self._late.append((self._frame(raw, pts), 0))
+        self._late.append((self.frame(raw, pts), 0))
 
 
 class TraceFields(FieldBuilder):

@@ -18,6 +18,7 @@ from everyframe.operators.base import Prices
 from everyframe.operators.detectors.letterbox import fit
 from everyframe.operators.types import Objects
 from everyframe.pipeline import metrics
+from everyframe.pipeline.costs.prices import weighs_decoding
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import UsageError
 from everyframe.pipeline.evaluation.dense import Dense, Progress
@@ -147,11 +148,13 @@ def _play(
 def _prices(trace: Trace, settings: LabelSettings, costs: dict[str, float], scale: float) -> Prices:
     """What a run would be told: as `pipeline.costs.prices.priced` measures it."""
     prices = prices_of(trace, scale)
-    if not isinstance(make_policy(settings.policy, settings.mode), Steerable):
+    policy = make_policy(settings.policy, settings.mode)
+    if not weighs_decoding(policy, settings.mode):
         return prices
     decode = costs["decode"] + costs["motion"] + costs["propagate"] + costs["policy"]
     stream = {"plain": costs["demux"] + costs["plain"], "decode": decode, "frame": costs["demux"] + costs["rest"]}
-    return replace(prices, rungs={**prices.rungs, **stream, "detect": look_ms(costs) + costs["track"]})
+    look = {"detect": look_ms(costs) + costs["track"]} if isinstance(policy, Steerable) else {}
+    return replace(prices, rungs={**prices.rungs, **stream, **look})
 
 
 def _charged(

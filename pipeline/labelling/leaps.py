@@ -1,0 +1,263 @@
+"""Files, looking ahead: a key frame is looked at before anything up to it is decoded, and what lies between two of them
+stays undecoded where that is expected to cost few labels (`policies.leap`).
+
+Where a stretch must be followed and has key frames of its own, the one in its middle is looked at and both halves are
+weighed anew; what is left is decoded frame by frame, and the policy chooses as it always does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+
+import numpy as np
+
+from everyframe.operators.types import F32, I32, Objects
+from everyframe.pipeline.errors import SourceBroken
+from everyframe.pipeline.frames.decoder import Ahead
+from everyframe.pipeline.frames.scout import Scout
+from everyframe.pipeline.labelling.interval import LEAST_USUAL
+from everyframe.pipeline.metrics import Rows, pairs
+from everyframe.pipeline.records import Frame, FrameLabels, Packet
+from everyframe.policies.leap import Ends, LeapRule, Stretch, level_of
+
+LENGTH_S = 4.0
+"""From one look ahead to the next; key frames are where they are, so often longer."""
+SLACK = 0.9
+MOST_PACKETS, MOST_BYTES = 1000, 48 << 20
+"""Held back while the next key packet is waited for."""
+LEAST_HALF = 6  # frames; shorter stretches are not halved
+MOST_REST = 16  # lengths that pass without a look ahead, where stretches must be followed one after the other
+WORTH = 0.5
+"""Of what decoding a stretch costs, the part that may be lost in labels: they are only expected."""
+MOST_WRONG = 0.05
+"""Wrong labels a frame, relative to the objects usual here, that are never thought to be worth it."""
+
+
+class Order(Enum):
+    """What is to become of a packet: as the policy's gate says; left undecoded; decoded, and looked at already."""
+
+    ASK = auto()
+    LEAVE = auto()
+    LOOKED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """decode: of a frame with motion, tracks and policy, in looks of the CNN. look_back: wrong labels, relative to the usual
+    objects, that one look is worth, as the policy says at this time."""
+
+    decode: float
+    look_back: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A key frame that was looked at. shown: its objects as they are reported."""
+
+    packet: Packet
+    shown: Objects
+    ahead: Ahead
+    pts: int
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A stretch that is decoded: its labels will tell what leaving it out would have cost. a, b (k, 4): boxes of the same
+    objects at both ends."""
+
+    stretch: Stretch
+    begin: int
+    end: int
+    a: F32
+    b: F32
+    first: Objects
+    wrong: int = 0
+    frames: int = 0
+
+    def expected(self, pts: int) -> Objects:
+        """What its frames would have shown."""
+        share = np.float32((pts - self.begin) / (self.end - self.begin))
+        return replace(self.first, xyxy=(1 - share) * self.a + share * self.b)
+
+
+@dataclass(slots=True)
+class Leaps:
+    """One stream. look: runs the CNN on a frame; select: what is reported of its objects; audits: whether a left packet is
+    to be audited; groups: of each class id. seen: objects found ahead, by pts, to be taken where their frame's turn comes. audited: what the CNN finds in left frames, by packet."""
+
+    scout: Scout
+    look: Callable[[Frame], Objects]
+    audit: Callable[[Frame], Objects]
+    select: Callable[[Objects], Objects]
+    audits: Callable[[int], bool]
+    groups: I32
+    costs: Costs
+    seen: dict[int, Objects] = field(default_factory=dict)
+    audited: dict[int, Objects] = field(default_factory=dict)
+    _rule: LeapRule = field(default_factory=LeapRule)
+    _from: _End | None = None
+    _rest: float = 0.0  # lengths
+    _until_s: float = 0.0
+    _latest: int | None = None
+    _followed: deque[_Followed] = field(default_factory=deque)
+    _usual: tuple[int, int] = (1, 1)  # objects, frames
+
+    def orders(self, packets: Iterable[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+        """Every packet in its turn, with what is to become of it. Raises what `packets` raises, after the last of them."""
+        held: list[Packet] = []
+        size = 0
+        broken: SourceBroken | None = None
+        source = iter(packets)
+        while True:
+            try:
+                packet = next(source, None)
+            except SourceBroken as error:
+                packet, broken = None, error
+            if packet is None:
+                break
+            held.append(packet)
+            size += packet.facts.size
+            if self._is_end(packet):
+                yield from self._close(held)
+            elif len(held) > MOST_PACKETS or size > MOST_BYTES or self._rests(packet):
+                self._from = None
+                yield from _ask(held)
+            else:
+                continue
+            held, size = [], 0
+        yield from _ask(held)
+        if broken is not None:
+            raise broken
+
+    def settle(self, record: FrameLabels) -> None:
+        """Told of every frame's labels as they leave, in display order."""
+        seen, frames = self._usual
+        self._usual = (seen + len(record.objects), frames + 1)
+        if not self._followed or record.pts is None:
+            return
+        followed = self._followed[0]
+        if record.pts >= followed.end:
+            self._followed.popleft()
+            self._rule.learn(followed.stretch, followed.wrong / max(followed.frames, 1))
+        elif record.pts > followed.begin:
+            expected = followed.expected(record.pts)
+            right, _ = pairs(expected, record.objects, self.groups)
+            followed.wrong += len(expected) + len(record.objects) - 2 * len(right)
+            followed.frames += 1
+
+    def _rests(self, packet: Packet) -> bool:
+        return self._from is None and not packet.facts.time_s >= self._until_s
+
+    def _is_end(self, packet: Packet) -> bool:
+        """Whether a stretch may end with this packet."""
+        pts, facts = packet.pts, packet.facts
+        if pts is None or packet.is_discard:
+            return False
+        is_entry = facts.is_key and facts.picture in "I?" and (self._latest is None or pts > self._latest)
+        self._latest = pts if self._latest is None else max(self._latest, pts)
+        if not is_entry or packet.data.is_corrupt:
+            return False
+        return facts.time_s >= self._until_s if self._from is None else self._length(packet) >= SLACK
+
+    def _length(self, packet: Packet) -> float:
+        assert self._from is not None
+        return (packet.facts.time_s - self._from.packet.facts.time_s) / LENGTH_S
+
+    def _close(self, held: list[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+        """held: the packets since the last end, the next end last."""
+        begin, between = self._from, held[:-1]
+        end = self._look_at(held[-1])
+        self._from = end
+        if end is None:
+            yield from _ask(held)
+            return
+        if begin is None:
+            yield from _ask(between)
+        else:
+            if self._ends(begin, end)[0] == "changed":
+                self._tire(end)
+            else:
+                self._rest = 0.0
+            yield from self._between(begin, between, end)
+        yield from self._handed(end)
+
+    def _tire(self, end: _End) -> None:
+        """After stretches that had to be followed, more and more pass without a look ahead."""
+        if self._rest >= 1:
+            self._until_s = end.packet.facts.time_s + self._rest * LENGTH_S
+            self._from = None
+        self._rest = min(max(2 * self._rest, 0.5), MOST_REST)
+
+    def _look_at(self, packet: Packet) -> _End | None:
+        found = self.scout.key(packet)
+        if found is None or packet.pts is None:
+            return None
+        ahead, frame = found
+        if frame.is_corrupt:
+            self.scout.done(ahead)
+            return None
+        objects = self.look(frame)
+        self.seen[packet.pts] = objects
+        return _End(packet, self.select(objects), ahead, packet.pts)
+
+    def _handed(self, end: _End) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+        yield end.packet, Order.LOOKED, end.ahead
+        self.scout.done(end.ahead)
+
+    def _between(self, begin: _End, packets: list[Packet], end: _End) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+        frames = sum(not p.is_discard for p in packets)
+        kind, a, b = self._ends(begin, end)
+        stretch = Stretch(kind, level_of([p.facts for p in packets]), frames)
+        if self._rule.leaves(stretch, self._tolerance()):
+            self._draw(begin, packets)
+            yield from ((packet, Order.LEAVE, None) for packet in packets)
+            return
+        row = self._middle(packets)
+        middle = None if row is None else self._look_at(packets[row])
+        if row is not None and middle is not None:
+            yield from self._between(begin, packets[:row], middle)
+            yield from self._handed(middle)
+            yield from self._between(middle, packets[row + 1 :], end)
+            return
+        if kind != "changed":
+            self._followed.append(_Followed(stretch, begin.pts, end.pts, begin.shown.xyxy[a], end.shown.xyxy[b], begin.shown[a]))
+        yield from _ask(packets)
+
+    def _ends(self, begin: _End, end: _End) -> tuple[Ends, Rows, Rows]:
+        """What two ends show, and the rows of the same objects at both."""
+        a, b = begin.shown, end.shown
+        rows = pairs(a, b, self.groups)
+        if not len(a) and not len(b):
+            return "empty", *rows
+        return "alike" if len(a) == len(b) == len(rows[0]) else "changed", *rows
+
+    def _tolerance(self) -> float:
+        objects, frames = self._usual
+        usual = max(objects / frames, LEAST_USUAL)
+        return min(WORTH * self.costs.decode * self.costs.look_back(), MOST_WRONG) * usual
+
+    def _middle(self, packets: list[Packet]) -> int | None:
+        """The row of a key packet in the middle, where a look there costs less than half of the stretch."""
+        if len(packets) * self.costs.decode / 2 < 1:
+            return None
+        keys = [i for i, p in enumerate(packets) if p.facts.is_key and p.facts.picture in "I?" and not p.is_discard]
+        keys = [i for i in keys if LEAST_HALF <= i < len(packets) - LEAST_HALF and not packets[i].data.is_corrupt]
+        return min(keys, key=lambda i: abs(i - len(packets) // 2)) if keys else None
+
+    def _draw(self, begin: _End, packets: list[Packet]) -> None:
+        """Audits what is left out, in a codec of its own, so that no audit makes its own frame's labels better."""
+        for row, packet in enumerate(packets):
+            if not self.audits(packet.facts.index):
+                continue
+            keys = [i for i, p in enumerate(packets[: row + 1]) if p.facts.is_key]
+            way = packets[keys[-1] : row + 1] if keys else [begin.packet, *packets[: row + 1]]
+            frame = self.scout.last(way)
+            if frame is not None:
+                self.audited[packet.facts.index] = self.select(self.audit(frame))
+
+
+def _ask(packets: list[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+    return ((packet, Order.ASK, None) for packet in packets)

@@ -1,0 +1,67 @@
+"""What stretches teach a stream about leaving others out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everyframe.policies.base import PacketFacts
+from everyframe.policies.leap import CHECKED, PRIOR, LeapRule, Stretch, level_of
+from everyframe.policies.learned import Learned
+from everyframe.policies.motion import Motion
+
+STRETCHES = st.builds(Stretch, st.sampled_from(["empty", "alike"]), st.floats(0, 12), st.integers(1, 300))
+
+
+def test_a_level_is_that_of_the_packets_between() -> None:
+    packets = [PacketFacts(i, size, size > 5000, "P", True, float(i)) for i, size in enumerate([9000, 99, 0, 99])]
+    assert level_of(packets) == pytest.approx(2 * math.log(100) / 3)
+    assert level_of(packets[:1]) == 0
+
+
+def test_quiet_stretches_that_lost_nothing_are_left_and_loud_ones_are_not() -> None:
+    rule = LeapRule()
+    quiet, loud = Stretch("empty", 3.0, 40), Stretch("empty", 6.0, 40)
+    assert not rule.leaves(quiet, PRIOR / 2)
+    for _ in range(4):
+        rule.learn(quiet, 0.0)
+        rule.learn(loud, 0.5)
+    assert rule.expect(quiet) < 0.05 and rule.expect(loud) > 0.3
+    assert rule.leaves(quiet, 0.1) and not rule.leaves(loud, 0.1)
+    assert not rule.leaves(Stretch("alike", 3.0, 40), 0.1)  # which nothing is known of
+
+
+def test_what_changed_is_followed_whatever_was_learned() -> None:
+    rule = LeapRule()
+    rule.learn(Stretch("changed", 3.0, 40), 0.0)
+    assert not rule.leaves(Stretch("changed", 3.0, 40), 1e9)
+
+
+def test_some_are_followed_to_see_what_is_missed() -> None:
+    rule = LeapRule()
+    for _ in range(20):
+        rule.learn(Stretch("alike", 3.0, 40), 0.0)
+    left = [rule.leaves(Stretch("alike", 3.0, 40), 0.1) for _ in range(5 * CHECKED)]
+    assert left.count(False) == 5
+
+
+@given(known=st.lists(st.tuples(STRETCHES, st.floats(0, 5)), max_size=100), new=STRETCHES)
+@settings(deadline=None)
+def test_what_is_expected_lies_between_what_was_seen(known: list[tuple[Stretch, float]], new: Stretch) -> None:
+    rule = LeapRule()
+    for stretch, wrong in known:
+        rule.learn(stretch, wrong)
+    seen = [wrong for stretch, wrong in known if stretch.ends == new.ends]
+    assert min([PRIOR, *seen]) - 1e-9 <= rule.expect(new) <= max([PRIOR, *seen]) + 1e-9
+
+
+@pytest.mark.parametrize("policy", [Motion(), Learned()])
+def test_packets_that_are_left_count_as_seen(policy: Motion | Learned) -> None:
+    """No gate is asked about them, and the next packet is not taken for an unusual one."""
+    policy.reset(0)
+    for i in range(200):
+        policy.left(PacketFacts(i, 1000 + i % 7, i % 40 == 0, "I" if i % 40 == 0 else "P", True, i / 10))
+    assert policy.gate(PacketFacts(200, 1000, True, "I", True, 20.0)) in (True, False)
