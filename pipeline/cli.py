@@ -28,6 +28,7 @@ from everyframe.pipeline.commands.query import query
 from everyframe.pipeline.commands.record import record
 from everyframe.pipeline.commands.replay import replay
 from everyframe.pipeline.commands.run import run
+from everyframe.pipeline.commands.search import search
 from everyframe.pipeline.commands.simulate import simulate
 from everyframe.pipeline.commands.specialize import specialize
 from everyframe.pipeline.commands.status import status
@@ -134,6 +135,11 @@ _EXAMPLES = {
         "everyframe specialize gate.mp4 --classes person,car --speedup 8 --out gate.safetensors",
         "everyframe run gate-tomorrow.mp4 --model gate.safetensors",
     ],
+    "search": [
+        "everyframe search gate.mp4 --speedup 8 --classes person,car --out chosen.safetensors",
+        "everyframe search 'cameras/*.mp4' --budget-ms 6 --check other.mp4 --minutes 60 --plot front.png",
+        "everyframe search gate.mp4 --model slim.safetensors --budget-ms 4",
+    ],
     "models": ["everyframe models", "everyframe models gate.safetensors --json"],
     "costs": ["everyframe costs", "everyframe costs --measure", "everyframe costs --json"],
     "doctor": ["everyframe doctor", "everyframe doctor --json"],
@@ -178,6 +184,7 @@ def build_app() -> App:
         (verify, "DIR"),
         (compress, "[MODEL] --calibrate VIDEO"),
         (specialize, "VIDEO..."),
+        (search, "VIDEO..."),
         (models, "[FILE...]"),
         (explain, "VIDEO --frame N"),
         (costs, ""),

@@ -9,7 +9,8 @@ that a search goes on from the scores it has, without any other state.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, MutableMapping, Sequence, Set
+from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,7 +105,7 @@ def crowding(points: F64) -> F64:
 
 
 def _children(
-    plan: Plan, alive: Sequence[Genes], judged: MutableMapping[Genes, Scores], known: Set[Genes], rng: np.random.Generator,
+    plan: Plan, alive: Sequence[Genes], judged: MutableMapping[Genes, Scores], known: AbstractSet[Genes], rng: np.random.Generator,
     allowed: Callable[[Genes], bool],
 ) -> list[Genes]:
     """As many as survive, new ones; fewer where few are left."""

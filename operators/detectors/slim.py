@@ -161,11 +161,27 @@ def _built(state: dict[str, Tensor], shape: Mapping[str, Any]) -> Slim:
     return Slim(net.requires_grad_(False).eval(), inputs, whole, widths, own, levels, ranges)
 
 
-@lru_cache(maxsize=2)  # asked several times of a file that is opened
+def load_slim(model: str) -> Slim | None:
+    """All widths of a file of several; None for any other model. Raises `WeightsError`."""
+    name, width = split_name(model)
+    try:
+        data = Path(name).read_bytes() if width is None else b""
+    except OSError:
+        return None  # a model that ships, or what `weights.read` tells of
+    return _unpacked(data, name) if SLIM in weights.metadata(data) else None
+
+
+@lru_cache(maxsize=1)
+def _unpacked(data: bytes, name: str) -> Slim:
+    """Widths of one file that are used together are taken from one copy of its weights."""
+    return unpack(data, name)
+
+
+@lru_cache(maxsize=4)  # asked several times of a file that is opened, and of each width that is
 def extract(data: bytes, width: float | None, name: str) -> bytes:
     """One width of a file of several as a model file of its own, with what the file says of that width. None: the widest.
     Raises `WeightsError`."""
-    slim = unpack(data, name)
+    slim = _unpacked(data, name)
     chosen = slim.widths[0] if width is None else width
     said = weights.metadata(data)
     about = {key: value for key, value in said.items() if "@" not in key and key != SLIM}

@@ -20,6 +20,7 @@ from everyframe.operators.compress.prune import prune
 from everyframe.operators.compress.quantize import quantize
 from everyframe.operators.compress.teach import RATE, Course, Plan, shifted, teach
 from everyframe.operators.detectors import coco, weights
+from everyframe.operators.detectors.detector import NanoDetDetector
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import U8, Objects
@@ -131,7 +132,7 @@ def specialize(wish: Wish, tell: Tell) -> Outcome:
         teacher = weights.load_nanodet(weights.read(wish.teacher), wish.teacher)
         learn = read_pictures(wish.videos, PICTURES, LEARN, tell)
         stop = read_pictures(wish.videos, PICTURES // 6, STOP, tell)
-        school = _School(wish, teacher, *_taught(wish, learn, stop), tell)
+        school = _School(wish, teacher, *taught(wish, learn, stop), tell)
         shapes = wish.begun() or shapes_for(teacher, wish.teacher, wish.imgsz, wish.speedup, learn, tell)
         shape, learned = _best(school, shapes)
         net, said = learned.net, _about(wish, shape, learned.steps)
@@ -143,8 +144,8 @@ def specialize(wish: Wish, tell: Tell) -> Outcome:
     return Outcome(shape, learned.steps, learned.rounds, learned.f1, later, (monotonic() - since) / 60)
 
 
-def _taught(wish: Wish, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U8]]) -> tuple[list[Lesson], list[Lesson]]:
-    """What the teacher finds, once for each picture."""
+def taught(wish: Wish, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U8]]) -> tuple[list[Lesson], list[Lesson]]:
+    """What the teacher finds, once for each picture. Raises OperatorError where that is nothing in `stop`."""
     full = open_detector(replace(_settings(wish), model=wish.teacher), WIDTH, HEIGHT, UNSURE)
     found = [[Lesson(p, _of_classes(full.detect(p), wish.ids, UNSURE)) for video in part for p in video] for part in (learn, stop)]
     if not any((lesson.objects.score >= CONF).any() for lesson in found[1]):
@@ -192,9 +193,12 @@ def _learned(school: _School, shape: Shape, most: int | None = None) -> _Learned
     return _Learned(best[1], best[2], tuple(rounds))
 
 
-def calibrated(net: NanoDet, imgsz: int, ids: tuple[int, ...], held: Sequence[Lesson]) -> tuple[NanoDet, float]:
-    """The net with its scores shifted so that at the usual threshold it reports what the teacher reports, and its F1 then."""
-    detector = opened(net, imgsz, UNSURE)
+def calibrated(
+    net: NanoDet, imgsz: int, ids: tuple[int, ...], held: Sequence[Lesson], seen_by: NanoDetDetector | None = None
+) -> tuple[NanoDet, float]:
+    """The net with its scores shifted so that at the usual threshold it reports what the teacher reports, and its F1 then. seen_by:
+    the net as it is computed, None for in the runtime that it is meant for."""
+    detector = seen_by or opened(net, imgsz, UNSURE)
     found = [detector.detect(lesson.picture) for lesson in held]
     wanted = [_of_classes(lesson.objects, ids, CONF) for lesson in held]
     groups = group_table(coco.SUPERCATEGORY)
