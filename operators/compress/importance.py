@@ -54,8 +54,7 @@ def scorer(net: NanoDet, kind: Importance, inputs: Sequence[F32]) -> Scorer:
         return by_norm
     if not inputs:
         raise OperatorError(f"Importance by {kind} is found on pictures: give some, or take magnitude.")
-    shown = inputs[:: max(1, len(inputs) // PICTURES)][:PICTURES]
-    scores = (spreads if kind == "scale" else contributions)(net, shown)
+    scores = (spreads if kind == "scale" else contributions)(net, inputs)
     by_module = {conv: scores[name] for name, conv in convolutions(net)}
     return lambda group: _of_group(group, by_module)
 
@@ -84,7 +83,7 @@ def spreads(net: NanoDet, inputs: Sequence[F32]) -> Scores:
         conv.register_forward_hook(lambda _, __, out, name=name: add(name, out)) for name, conv in convolutions(net)
     ]
     with torch.inference_mode():
-        for one in inputs:
+        for one in _evenly(inputs):
             net(torch.from_numpy(one).permute(0, 3, 1, 2))
     for hook in hooks:
         hook.remove()
@@ -97,23 +96,40 @@ def spreads(net: NanoDet, inputs: Sequence[F32]) -> Scores:
 def contributions(net: NanoDet, inputs: Sequence[F32]) -> Scores:
     """Squared change of the loss when each output channel goes, to first order, mean over pictures. Raises `OperatorError` where the
     net finds nothing in any."""
+    found = products(net, inputs, lambda weight, bias: weight.sum((1, 2, 3)) + bias)
+    return {name: changes.square().mean(0) for name, changes in found.items()}
+
+
+def products(net: NanoDet, inputs: Sequence[F32], summed: Callable[[Tensor, Tensor], Tensor]) -> Scores:
+    """Gradient times value of each convolution's weight (outputs, inputs, k, k) and bias (outputs,), as `summed` makes (n,) of them:
+    for each picture that shows something, (pictures, n) float64. Raises `OperatorError` where none does."""
+    if not inputs:
+        raise OperatorError("Importance by taylor is found on pictures: give some, or take magnitude.")
     learner: NanoDet = copy.deepcopy(net).requires_grad_(True)
-    found = {name: torch.zeros(conv.out_channels, dtype=torch.float64) for name, conv in convolutions(learner)}
-    busy = 0
-    for one in inputs:
+    found: dict[str, list[Tensor]] = {name: [] for name, _ in convolutions(learner)}
+    for one in _evenly(inputs):
         maps = learner(torch.from_numpy(one).permute(0, 3, 1, 2))
         objects = _own_objects(maps)
         if not len(objects):
             continue
-        busy += 1
-        learner.zero_grad()
+        learner.zero_grad(set_to_none=False)
         loss = loss_of(flat(maps), [objects], [(m.shape[1], m.shape[2]) for m in maps], tuple(range(CLASSES)))
         loss.backward()  # type: ignore[no-untyped-call]
         for name, conv in convolutions(learner):
-            found[name] += _products(conv).square()
-    if not busy:
+            assert conv.bias is not None
+            found[name].append(summed(_product(conv.weight), _product(conv.bias)))
+    if not next(iter(found.values())):
         raise OperatorError("The net finds nothing in these pictures, so that no channel matters: give some that show objects.")
-    return {name: total / busy for name, total in found.items()}
+    return {name: torch.stack(changes) for name, changes in found.items()}
+
+
+def _product(value: Tensor) -> Tensor:
+    """Gradient times value, float64; 0 where no gradient came."""
+    return torch.zeros_like(value, dtype=torch.float64) if value.grad is None else (value.detach() * value.grad).double()
+
+
+def _evenly(inputs: Sequence[F32]) -> Sequence[F32]:
+    return inputs[:: max(1, len(inputs) // PICTURES)][:PICTURES]
 
 
 def _own_objects(maps: Sequence[Tensor]) -> Objects:
@@ -123,13 +139,3 @@ def _own_objects(maps: Sequence[Tensor]) -> Objects:
     score, class_id, xyxy = score[order], class_id[order], xyxy[order]
     keep = suppress(xyxy, score, class_id, IOU)
     return Objects.of(xyxy[keep], score[keep], class_id[keep])
-
-
-def _products(conv: nn.Conv2d) -> Tensor:
-    """Gradient times value, summed over each filter and its bias: (outputs,) float64; 0 where no gradient came."""
-    total = torch.zeros(conv.out_channels, dtype=torch.float64)
-    if conv.weight.grad is not None:
-        total += (conv.weight.detach() * conv.weight.grad).double().sum((1, 2, 3))
-    if conv.bias is not None and conv.bias.grad is not None:
-        total += (conv.bias.detach() * conv.bias.grad).double()
-    return total

@@ -16,9 +16,10 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from everyframe.operators.compress.importance import Importance, scorer
-from everyframe.operators.detectors.nanodet import NanoDet
+from everyframe.operators.detectors.nanodet import NanoDet, convolutions
 from everyframe.operators.errors import OperatorError
 from everyframe.operators.types import F32
 
@@ -74,16 +75,21 @@ def zero_least(net: NanoDet, share: float) -> NanoDet:
 
 def macs(net: NanoDet, height: int = 384, width: int = 640) -> float:
     """Multiplications and additions of one look, in units of 1e9."""
-    total = 0.0
+    return sum(macs_of(net, height, width).values())
 
-    def count(conv: torch.nn.Module, _: object, out: torch.Tensor) -> None:
-        assert isinstance(conv, torch.nn.Conv2d)
-        nonlocal total
-        total += out.shape[2] * out.shape[3] * conv.weight.numel()
 
-    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+def macs_of(net: NanoDet, height: int = 384, width: int = 640) -> dict[str, float]:
+    """The same for each convolution."""
+    found: dict[str, float] = {}
+
+    def count(name: str, conv: nn.Conv2d, out: torch.Tensor) -> None:
+        found[name] = out.shape[2] * out.shape[3] * conv.weight.numel() / 1e9
+
+    hooks = [
+        conv.register_forward_hook(lambda conv, _, out, name=name: count(name, conv, out)) for name, conv in convolutions(net)
+    ]
     with torch.inference_mode():
         net(torch.zeros(1, 3, height, width))
     for hook in hooks:
         hook.remove()
-    return total / 1e9
+    return found

@@ -45,7 +45,7 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
         if op.get_type_name() == "FakeQuantize":
             source = op.input_value(0).get_node()
             ranges[_name(source)] = (_number(op.input_value(1)), _number(op.input_value(2)))
-        elif op.get_type_name() == "Convolution":
+        elif op.get_type_name() in ("Convolution", "GroupConvolution"):
             convs[_name(op)] = _filters(op.input_value(1).get_node())
         elif op.get_friendly_name().endswith("/bias"):
             data = np.asarray(op.input_value(1).get_node().get_data(), np.float32)
@@ -56,7 +56,7 @@ def quantize(net: NanoDet, inputs: Sequence[F32]) -> NanoDet:
         if key not in convs:
             continue
         assert isinstance(conv, torch.nn.Conv2d) and conv.bias is not None
-        levels, scale = convs[key]
+        levels, scale = convs[key][0].reshape(conv.weight.shape), convs[key][1]
         if few is None:
             conv.weight.data = levels * scale.view(-1, 1, 1, 1)
         conv.bias.data = biases.get(key, conv.bias.data)
@@ -95,7 +95,8 @@ def _number(output: Any) -> float:
 
 
 def _filters(node: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whole levels (o, i, h, w) as float32 and the scale (o,) of a convolution's int8 weights: int8 -> float -> times scale."""
+    """Whole levels (o, i, h, w) as float32 and the scale (o,) of a convolution's int8 weights: int8 -> float -> times scale. Of a
+    grouped one the levels have a dimension more."""
     scale = node.input_value(1).get_node().get_data()
     levels = node.input_value(0).get_node().input_value(0).get_node().get_data()
     return torch.from_numpy(levels.astype(np.float32)), torch.from_numpy(scale.astype(np.float32).reshape(-1))

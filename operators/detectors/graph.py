@@ -93,25 +93,18 @@ def _rounded(x: Any, low: Any, high: Any, levels: int = 256) -> Any:
 
 
 def _conv(conv: nn.Module, x: Any, name: str, scale: torch.Tensor | None = None) -> Any:
-    if (
-        not isinstance(conv, nn.Conv2d)
-        or conv.groups not in (1, conv.in_channels)
-        or conv.bias is None
-        or isinstance(conv.padding, str)
-    ):
+    if not isinstance(conv, nn.Conv2d) or conv.bias is None or isinstance(conv.padding, str):
         raise NotImplementedError(f"no OpenVINO counterpart of {conv}")
     weight, bias = (t.detach().float().contiguous().numpy() for t in (conv.weight, conv.bias))
     padding = list(conv.padding)
-    filters = ops.constant(weight)
+    # Groups are a dimension of their own, as NNCF wants them for a scale of each output channel.
+    split = (conv.groups, conv.out_channels // conv.groups) if conv.groups > 1 else (conv.out_channels,)
+    filters = ops.constant(weight.reshape(*split, *weight.shape[1:]))
     if scale is not None:
-        high = 127 * scale.view(-1, 1, 1, 1).numpy()
+        high = 127 * scale.view(*split, 1, 1, 1).numpy()
         filters = _rounded(filters, -high, high, 255)
-    if conv.groups == 1:
-        y = ops.convolution(x, filters, list(conv.stride), padding, padding, list(conv.dilation))
-    else:
-        shape = np.array((conv.groups, conv.out_channels // conv.groups, 1, *conv.kernel_size), np.int64)
-        filters = ops.reshape(filters, shape, special_zero=False)
-        y = ops.group_convolution(x, filters, list(conv.stride), padding, padding, list(conv.dilation))
+    convolve = ops.group_convolution if conv.groups > 1 else ops.convolution
+    y = convolve(x, filters, list(conv.stride), padding, padding, list(conv.dilation))
     y.set_friendly_name(name)
     return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
 

@@ -201,7 +201,7 @@ def fit_channels(net: NanoDet, state: Mapping[str, torch.Tensor]) -> None:
             continue
         parent, _, last = name.rpartition(".")
         with torch.device("meta"):
-            made = [_like(conv, weight, _inputs(weights, i)) for i, weight in enumerate(weights)]
+            made = [_like(conv, weight, _inputs(weights, i), not chain) for i, weight in enumerate(weights)]
         if last == "out" and weights[-1].shape[0] != conv.out_channels:
             continue  # told as a wrong shape
         setattr(net.get_submodule(parent), last, nn.Sequential(*made) if chain else made[0])
@@ -212,12 +212,13 @@ def _inputs(weights: list[torch.Tensor], at: int) -> int:
     return weights[at].shape[1] if at == 0 else weights[at - 1].shape[0]
 
 
-def _like(conv: nn.Conv2d, weight: torch.Tensor, inputs: int) -> nn.Conv2d:
-    """The part of a convolution's work that a kernel of this size does; channel by channel where the weights say so."""
+def _like(conv: nn.Conv2d, weight: torch.Tensor, inputs: int, alone: bool) -> nn.Conv2d:
+    """The part of a convolution's work that a kernel of this size does; channel by channel where the weights say so. alone: there is no
+    other link that does the rest of the striding."""
     assert not isinstance(conv.padding, str)
     wide = [size > 1 for size in weight.shape[2:]] if conv.kernel_size != (1, 1) else [True, True]
     whole = tuple(weight.shape[2:]) == conv.kernel_size
-    stride = [s if whole or w else 1 for s, w in zip(conv.stride, wide, strict=True)]
+    stride = [s if alone or whole or w else 1 for s, w in zip(conv.stride, wide, strict=True)]
     padding = [p if whole or w else 0 for p, w in zip(conv.padding, wide, strict=True)]
     groups = max(1, inputs // weight.shape[1])
     return nn.Conv2d(

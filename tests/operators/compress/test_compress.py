@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everyframe.operators.compress.decompose import METHODS, decompose, rank_of
+from everyframe.operators.compress.decompose import METHODS, decompose
 from everyframe.operators.compress.distil import Course, distil, loss_of
+from everyframe.operators.compress.factors import rank_of
 from everyframe.operators.compress.prune import macs, prune, zero_least
 from everyframe.operators.compress.quantize import quantize
 from everyframe.operators.detectors import load_detector, weights
