@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import copy
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from everyframe.operators.compress.evolve import Genes
-from everyframe.operators.compress.quantize import quantize
+from everyframe.operators.compress.ranges import rounded
 from everyframe.operators.compress.subnet import PARTS, SMALLER, Subnet, cut
 from everyframe.operators.compress.teach import silenced
 from everyframe.operators.detectors.detector import NanoDetDetector
-from everyframe.operators.detectors.letterbox import GRID, fit
-from everyframe.operators.detectors.nanodet import BLOCKS, NanoDet, Quantized, convolutions
+from everyframe.operators.detectors.letterbox import GRID, fit, to_input
+from everyframe.operators.detectors.nanodet import BLOCKS, NanoDet
 from everyframe.operators.detectors.runtimes import available, make_runtime
 from everyframe.operators.detectors.slim import Slim
-from everyframe.operators.types import F32, U8
+from everyframe.operators.types import U8
 from everyframe.pipeline.compression.judge import timed
 from everyframe.pipeline.costs.machine import has_native_bf16
 from everyframe.pipeline.costs.measure import cost_row
-from everyframe.pipeline.costs.table import CostTable, default_table
+from everyframe.pipeline.costs.table import Cost, CostTable, default_table
+from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.settings import Precision
 
 SMALLEST = 224
 TIMED = 3
 """Pictures that a design is timed on."""
+BESIDE = 256
+"""Size of the picture of what they are timed beside: the full net in float32."""
+AGAIN = 3
+"""Times that a design is timed; the median counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,37 +107,47 @@ def opened_as(net: NanoDet, design: Design, min_score: float) -> NanoDetDetector
 class Stopwatch:
     """CPU ms of a look of designs here, measured once and kept in the table of costs.
 
-    slim: weights that designs are cut from; which they are does not move the time. pictures: BGR, of the size that will be
-    looked at. inputs: 16 or more, to know where a net of this kind is rounded.
+    Each is timed in turns with one that stays the same, whose time is kept too: other work on the machine slows both. slim: weights
+    that designs are cut from; which they are does not move the time. pictures: BGR, of the size that will be looked at.
     """
 
-    def __init__(self, slim: Slim, pictures: Sequence[U8], inputs: Sequence[F32], table: CostTable | None = None) -> None:
-        self._slim = replace(slim, net=silenced(copy.deepcopy(slim.net), ()))  # what sees things everywhere sorts for long
+    def __init__(self, slim: Slim, pictures: Sequence[U8], table: CostTable | None = None) -> None:
+        self._slim = slim
         self._pictures = list(pictures)[:TIMED]
-        self._inputs = inputs
         self._table = table or default_table()
-        self._ranges: dict[str, tuple[float, float]] | None = None
+        self._beside: tuple[NanoDetDetector, float] | None = None
 
     def ms(self, design: Design) -> float:
         """CPU ms of a look, preparation left out."""
-        height, width = self._pictures[0].shape[:2]
-        runtime = "openvino" if "openvino" in available() else "torch"
-        row = cost_row("search", fit(width, height, design.imgsz).outer, str(design.subnet), runtime, design.precision)
+        row = self._row(design)
         known = self._table.get(row)
         if known is not None:
             return known
-        net = cut(self._slim, design.subnet)
-        if design.precision == "int8":
-            net.quantized = self._rounded(net)
-        found = timed([opened_as(net, design, 0.2)], self._pictures)[0]
+        found = self.beside(self._opened(design))
         self._table.put([replace(row, ms=found)])
         return found
 
-    def _rounded(self, net: NanoDet) -> Quantized:
-        """Ranges of the full net, and scales that hold the weights: enough to be timed."""
-        if self._ranges is None:
-            whole = quantize(self._slim.net, self._inputs).quantized
-            assert whole is not None
-            self._ranges = whole.ranges
-        scales = {name: conv.weight.detach().abs().amax((1, 2, 3)).clamp(min=1e-6) / 127 for name, conv in convolutions(net)}
-        return Quantized({name: torch.as_tensor(scale) for name, scale in scales.items()}, self._ranges)
+    def beside(self, detector: LoadedDetector) -> float:
+        """CPU ms of a look of any detector, measured now."""
+        if self._beside is None:
+            design = Design(BESIDE, Subnet(), "f32")
+            other, row = self._opened(design), self._row(design)
+            ms = self._table.get(row)
+            if ms is None:
+                ms = min(timed([other], self._pictures)[0] for _ in range(AGAIN))
+                self._table.put([replace(row, ms=ms)])
+            self._beside = other, ms
+        other, ms = self._beside
+        ratios = [mine / same for mine, same in (timed([detector, other], self._pictures) for _ in range(AGAIN))]
+        return ms * statistics.median(ratios)
+
+    def _row(self, design: Design) -> Cost:
+        height, width = self._pictures[0].shape[:2]
+        runtime = "openvino" if "openvino" in available() else "torch"
+        return cost_row("search", fit(width, height, design.imgsz).outer, str(design.subnet), runtime, design.precision)
+
+    def _opened(self, design: Design) -> NanoDetDetector:
+        net = silenced(cut(self._slim, design.subnet), ())  # what sees things everywhere sorts for long
+        if design.precision == "int8":
+            net = rounded(net, [to_input(p, fit(p.shape[1], p.shape[0], design.imgsz)) for p in self._pictures[:1]])
+        return opened_as(net, design, 0.2)

@@ -9,6 +9,7 @@ import torch
 
 from everyframe.operators.compress.lessons import Lesson
 from everyframe.operators.compress.quantize import quantize
+from everyframe.operators.compress.ranges import rounded
 from everyframe.operators.compress.refit import Memory, refit, remember
 from everyframe.operators.compress.subnet import cut
 from everyframe.operators.compress.teach import RATE, Course, Plan, teach
@@ -25,6 +26,8 @@ SURE = 0.3
 """The teacher's score from which an object's place is one that counts."""
 QUICK, CAREFUL = 24, 64
 """Pictures that a net is found from: to be compared, and to be kept."""
+ROUNDED = 8
+"""Pictures that the ranges of a net that is compared come from."""
 KEPT_SIZES = 3
 """Input sizes of which the full net's answers stay in memory."""
 ROUND = 50
@@ -61,19 +64,21 @@ class Studio:
             course, plan = self._course(net, design, self.settle)
             teach(course, self.lessons, plan)
             net = course.result(self.ids)
-        return self._judged(net, design, QUICK)
+        if design.precision == "int8":
+            net = rounded(net, self.inputs(design.imgsz, ROUNDED))
+        return self._judged(net, design)
 
     def finished(self, design: Design, steps: int, time_left: Callable[[], bool], tell: Tell) -> Made:
         """Made with care, and taught while there is time; the best of what came out on the way. Raises OperatorError."""
         net = self._found(design, CAREFUL)
-        best = self._judged(net, design, CAREFUL)
+        best = self._judged(self._rounded(net, design), design)
         tell(f"chosen: {design}, F1 {best.f1:.3f} before learning")
         course, plan = self._course(net, design, steps)
         for until in range(ROUND, steps + 1, ROUND):
             if not time_left():
                 break
             teach(course, self.lessons, _until(plan, until))
-            made = self._judged(course.result(self.ids), design, CAREFUL)
+            made = self._judged(self._rounded(course.result(self.ids), design), design)
             tell(f"learning: step {until} of at most {steps}, F1 {made.f1:.3f}")
             if made.f1 > best.f1:
                 best = Made(made.net, made.f1, until)
@@ -83,10 +88,11 @@ class Studio:
         net = cut(self.slim, design.subnet)
         return net if design.subnet.whole else refit(net, self._memory(design.imgsz, pictures))
 
-    def _judged(self, net: NanoDet, design: Design, pictures: int) -> Made:
+    def _rounded(self, net: NanoDet, design: Design) -> NanoDet:
+        return quantize(net, self.inputs(design.imgsz, CAREFUL)) if design.precision == "int8" else net
+
+    def _judged(self, net: NanoDet, design: Design) -> Made:
         """With scores shifted on the held pictures so that the usual threshold means the same to it and to the teacher."""
-        if design.precision == "int8":
-            net = quantize(net, self.inputs(design.imgsz, pictures))
         shifted, f1 = calibrated(net, design.imgsz, self.ids, self.held, opened_as(net, design, UNSURE))
         return Made(shifted, f1)
 
