@@ -17,7 +17,10 @@ def compress(
     out: Annotated[str, Parameter(help="File for the model. [default: small.safetensors]", group=o.OUTPUT)] = "small.safetensors",
     recipe: Annotated[str | None, Parameter(help="fast (int8), tiny (pruned, distilled, int8) or slim (several widths in one file). [default: fast]", group=o.MODEL)] = None,
     prune: Annotated[float | None, Parameter(help="Share of the channels to leave out, 0 to 0.9.", group=o.MODEL)] = None,
-    decompose: Annotated[str | None, Parameter(help="tucker:ENERGY, tt:ENERGY or cp:ENERGY, the share of the energy to keep.", group=o.MODEL)] = None,
+    importance: Annotated[Literal["magnitude", "scale", "taylor"], Parameter(help="By which channels (or rows) go: size of weights, spread of what channels give, or what the loss loses; the last two look at pictures. [default: magnitude]", group=o.MODEL)] = "magnitude",
+    block: Annotated[int | None, Parameter(help="Channels kept are a multiple of it, 1 to 64. [default: 16]", group=o.MODEL)] = None,
+    thin: Annotated[float | None, Parameter(help="Share of the work of 3x3 kernels to leave out as whole rows or columns, 0 to 0.66.", group=o.MODEL)] = None,
+    decompose: Annotated[str | None, Parameter(help="tucker, tt, tr, cp or btd, and the share of the energy to keep (tucker:0.8), or ranks that stand out of the noise (tucker:vbmf).", group=o.MODEL)] = None,
     steps: Annotated[int | None, Parameter(help="Steps of learning from MODEL; a step is 8 cuts of pictures.", group=o.MODEL)] = None,
     pictures: Annotated[int | None, Parameter(help="Learn from that many pictures. [default: up to 260 of each video, evenly]", group=o.MODEL)] = None,
     select: Annotated[Literal["coreset", "uncertain", "random"], Parameter(help="Which pictures --pictures takes. [default: random]", group=o.MODEL)] = "random",
@@ -45,14 +48,17 @@ def compress(
         raise UsageError("no video to calibrate from: name some with --calibrate, as in --calibrate 'cameras/*.mp4'")
     base = recipe_named(recipe or "fast")
     made = Recipe(
-        base.prune if prune is None else prune,
-        base.decompose if decompose is None else decomposition(decompose),
-        base.steps if steps is None else steps,
-        not float32,
-        base.widths,
-        bits,
-        qat,
-        update_bits,
+        prune=base.prune if prune is None else prune,
+        decompose=base.decompose if decompose is None else decomposition(decompose),
+        steps=base.steps if steps is None else steps,
+        int8=not float32,
+        widths=base.widths,
+        bits=bits,
+        aware=qat,
+        update_bits=update_bits,
+        thin=base.thin if thin is None else thin,
+        importance=importance,
+        block=base.block if block is None else block,
     )
     order = Order(model, made, tuple(videos), tuple(expand(_split(check))), out, imgsz or 640, seed or 0, pictures, select)
     with make_progress(quiet) as progress:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from everyframe.operators.compress.distil import Course
+from everyframe.operators.compress.prune import ROUND_TO
 from everyframe.operators.compress.select import Choice
 from everyframe.operators.detectors import weights
 from everyframe.operators.detectors.nanodet import NanoDet
@@ -102,8 +103,12 @@ def _check(order: Order, out: Path) -> None:
                          "int8 of an ONNX file is its exporter's work")  # fmt: skip
     if out.suffix != ".safetensors" or out.is_dir() or not out.parent.is_dir():
         raise UsageError(f"--out: write a file name that ends in .safetensors, in a folder that is there; not {out}")
-    if order.recipe.widths and (order.recipe.prune or order.recipe.decompose):
-        raise UsageError("--recipe slim makes narrower widths itself: leave --prune and --decompose out")
+    if order.recipe.widths and order.recipe.takes_away:
+        raise UsageError("--recipe slim makes narrower widths itself: leave --prune, --thin and --decompose out")
+    if not (order.recipe.prune or order.recipe.thin) and order.recipe.importance != "magnitude":
+        raise UsageError("--importance says which channels or rows go first: give --prune or --thin too")
+    if not order.recipe.prune and order.recipe.block != ROUND_TO:
+        raise UsageError("--block says how many channels stay together when some go: give --prune too")
     if order.recipe.widths and not order.recipe.steps:
         raise UsageError("--steps: narrower widths must learn; give at least 1000")
     if order.pictures is not None and order.pictures < 1:
@@ -114,7 +119,7 @@ def _check(order: Order, out: Path) -> None:
         raise UsageError("--qat learns with rounding, of which --float32 leaves none: leave one of them out")
     if order.recipe.widths and (order.recipe.bits != "8" or order.recipe.aware):
         raise UsageError("--recipe slim has weights of 8 bit: leave --bits and --qat out")
-    if (order.recipe.prune or order.recipe.decompose) and not order.recipe.steps:
+    if order.recipe.takes_away and not order.recipe.steps:
         raise UsageError("--steps: a pruned or decomposed model must learn again; give at least 1000")
 
 

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from everyframe.operators.compress.aware import RATE, learn
-from everyframe.operators.compress.decompose import METHODS, Method, decompose
+from everyframe.operators.compress.decompose import METHODS, VBMF, Keep, Method, decompose
 from everyframe.operators.compress.distil import Course, Progress, distil
+from everyframe.operators.compress.importance import PICTURES, Importance
 from everyframe.operators.compress.lowbit import Bits, low_bit
-from everyframe.operators.compress.prune import prune
+from everyframe.operators.compress.prune import ROUND_TO, prune
 from everyframe.operators.compress.quantize import quantize
+from everyframe.operators.compress.thin import thin
 from everyframe.operators.detectors.letterbox import fit, to_input
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.types import F32, U8
@@ -26,26 +28,39 @@ CALIBRATION = 200
 class Recipe:
     """Steps in the order in which they are taken; each may be left out.
 
-    prune: share of the channels that go. decompose: method and energy kept. steps: of learning from the uncompressed model;
-    needed after the first two. int8: quantized at the end. widths: several in one file, in place of the first two. bits: of weights
-    in the file. aware: further steps of learning, with the rounding in place. update_bits: of gradients and weights while it learns.
+    prune: share of the channels that go. thin: share of the work of 3x3 kernels whose rows or columns go. decompose: method, and how
+    ranks are found. steps: of learning from the uncompressed model; needed after the first three. int8: quantized at the end.
+    widths: several in one file, in place of the first three. bits: of weights in the file. aware: further steps of learning, with the
+    rounding in place. update_bits: of gradients and weights while it learns. importance: what is to go first. block: channels kept
+    are a multiple of it.
     """
 
     prune: float = 0.0
-    decompose: tuple[Method, float] | None = None
+    decompose: tuple[Method, Keep] | None = None
     steps: int = 0
     int8: bool = True
     widths: tuple[float, ...] = ()
     bits: Bits = "8"
     aware: int = 0
     update_bits: int | None = None
+    thin: float = 0.0
+    importance: Importance = "magnitude"
+    block: int = ROUND_TO
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether the net must learn again."""
+        return bool(self.prune or self.thin or self.decompose)
 
     @property
     def text(self) -> str:
         """The recipe in a few words."""
         parts = [f"widths {' '.join(f'{w:g}' for w in self.widths)}"] if self.widths else []
-        parts += [f"prune {self.prune:g}"] if self.prune else []
-        parts += [f"{self.decompose[0]} {self.decompose[1]:g}"] if self.decompose else []
+        by = "" if self.importance == "magnitude" else f" by {self.importance}"
+        blocks = "" if self.block == ROUND_TO else f" in blocks of {self.block}"
+        parts += [f"prune {self.prune:g}{by}{blocks}"] if self.prune else []
+        parts += [f"thin {self.thin:g}{by}"] if self.thin else []
+        parts += [" ".join((self.decompose[0], _kept(self.decompose[1])))] if self.decompose else []
         parts += [f"distil {self.steps}"] if self.steps else []
         parts += ["int8"] if self.int8 else []
         parts += [f"weights {self.bits}" + (" bit" if self.bits.isdecimal() else "")] if self.bits != "8" else []
@@ -64,21 +79,26 @@ def recipe_named(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def decomposition(text: str) -> tuple[Method, float]:
-    """Of METHOD:ENERGY, as in tucker:0.8. Raises UsageError."""
-    name, _, energy = text.partition(":")
+def _kept(keep: Keep) -> str:
+    return keep if isinstance(keep, str) else f"{keep:g}"
+
+
+def decomposition(text: str) -> tuple[Method, Keep]:
+    """Of METHOD:ENERGY or METHOD:vbmf, as in tucker:0.8. Raises UsageError."""
+    name, _, kept = text.partition(":")
     for method in METHODS:
         if method == name:
             try:
-                return method, float(energy or 0.8)
+                return method, VBMF if kept == VBMF else float(kept or 0.8)
             except ValueError:
                 break
-    raise UsageError(f"--decompose: write METHOD:ENERGY, as in tucker:0.8, with {', '.join(METHODS)}; not {text!r}")
+    raise UsageError(f"--decompose: write METHOD:ENERGY or METHOD:vbmf, as in tucker:0.8, with {', '.join(METHODS)}; not {text!r}")
 
 
-def shrink(teacher: NanoDet, recipe: Recipe) -> NanoDet:
-    """The net after the steps that take something away."""
-    net = prune(teacher, recipe.prune) if recipe.prune else teacher
+def shrink(teacher: NanoDet, recipe: Recipe, inputs: Sequence[F32] = ()) -> NanoDet:
+    """The net after the steps that take something away. inputs: for an importance that is found on pictures. Raises OperatorError."""
+    net = prune(teacher, recipe.prune, recipe.block, recipe.importance, inputs) if recipe.prune else teacher
+    net = thin(net, recipe.thin, recipe.importance, inputs)[0] if recipe.thin else net
     return decompose(net, *recipe.decompose)[0] if recipe.decompose else net
 
 
@@ -88,7 +108,7 @@ def compress(
 ) -> NanoDet:
     """The compressed net. pictures: of each video, to learn and to calibrate from. course: how it learns; its steps are the
     recipe's. Raises OperatorError."""
-    net = shrink(teacher, recipe)
+    net = shrink(teacher, recipe, () if recipe.importance == "magnitude" else inputs_of(pictures, imgsz, PICTURES))
     course = replace(course or Course(), steps=recipe.steps, update_bits=recipe.update_bits)
     if recipe.steps:
         net = distil(net, teacher, pictures, course, tell)

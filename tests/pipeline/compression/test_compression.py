@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everyframe.operators.compress.prune import macs
 from everyframe.operators.detectors import guarded, load_detector, weights
 from everyframe.operators.detectors.guarded import EVERY, GuardedDetector
 from everyframe.operators.types import U8, Objects
@@ -75,6 +76,24 @@ def test_weights_of_few_bits_are_learned_and_kept_in_little_room(small: str, cli
     assert "weights 4 bit, rounded 1, updates 8 bit" in weights.read(str(out)).decode("latin1")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--prune", "0.25", "--thin", "0.2", "--importance", "taylor", "--block", "8"], "prune 0.25 by taylor in blocks of 8, thin 0.2 by taylor, distil 1"),
+        (["--decompose", "tucker:vbmf"], "tucker vbmf, distil 1"),
+    ],
+)
+def test_each_way_to_take_something_away_gives_a_model(
+    arguments: list[str], said: str, clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "small.safetensors"
+    assert call(["compress", "--calibrate", clip, "--imgsz", "320", *arguments, "--steps", "1", "--pictures", "6", "--float32",
+                 "--out", str(out), "--quiet", "--json"]) == 0  # fmt: skip
+    assert json.loads(capsys.readouterr().out)["recipe"] == said
+    assert weights.metadata(out.read_bytes())["recipe"] == said
+    assert macs(weights.load_nanodet(out.read_bytes(), str(out))) < macs(weights.load_nanodet(weights.read("full"), "full"))
+
+
 def test_several_widths_in_one_file(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "slim.safetensors"
     assert call(["compress", "--recipe", "slim", "--calibrate", clip, "--imgsz", "320", "--steps", "1", "--pictures", "4", "--float32",
@@ -107,6 +126,14 @@ def test_a_model_that_is_not_there_is_listed_with_its_fault(capsys: pytest.Captu
         (["compress", "--calibrate", "CLIP", "--update-bits", "3", "--steps", "9"], "give 4 to 16"),
         (["compress", "--calibrate", "CLIP", "--pictures", "0"], "give 1 or more"),
         (["compress", "--calibrate", "CLIP", "--recipe", "slim", "--prune", "0.3"], "leave --prune"),
+        (["compress", "--calibrate", "CLIP", "--recipe", "slim", "--thin", "0.3"], "leave --prune, --thin"),
+        (["compress", "--calibrate", "CLIP", "--thin", "0.3"], "must learn again"),
+        (["compress", "--calibrate", "CLIP", "--thin", "0.9", "--steps", "1"], "give 0 to 0.66"),
+        (["compress", "--calibrate", "CLIP", "--importance", "taylor"], "give --prune or --thin too"),
+        (["compress", "--calibrate", "CLIP", "--block", "8"], "give --prune too"),
+        (["compress", "--calibrate", "CLIP", "--prune", "0.3", "--steps", "1", "--block", "0"], "give 1 to 64"),
+        (["compress", "--calibrate", "CLIP", "--decompose", "btd:vbmf", "--steps", "1"], "give a share of the energy"),
+        (["compress", "--calibrate", "CLIP", "--decompose", "tr:vbnf", "--steps", "1"], "METHOD:vbmf"),
         (["specialize"], "no VIDEO given"),
         (["specialize", "CLIP", "--steps", "10"], "give 100 or more"),
         (["specialize", "CLIP", "--classes", "persn"], "person"),
