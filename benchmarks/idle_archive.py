@@ -1,8 +1,8 @@
 """A mostly idle archive: CPU of labelling it against CPU of only decoding it with ffmpeg, and F1 against the CNN on every frame.
 
 Each clip is scaled to 1080p and encoded once like the stream of an IP camera (x264, no B frames, one reference, a key frame
-every four seconds), then its packets are laid end to end to the wanted length. Both commands read the same files and count all of
-their processes, start included. People and vehicles are labelled, which are what such cameras are for. The reference is the same CNN on
+every four seconds), then its packets are laid end to end to the wanted length. Both commands read the same files, batch all of them in one go, and count
+all of their processes, start included. People and vehicles are labelled, which are what such cameras are for. The reference is the same CNN on
 every frame of the encoded clip, repeated like it; F1 of all is pooled, as a clip in which the CNN sees nothing has none of its own.
 
     python benchmarks/idle_archive.py --minutes 60 --write
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 from common import CLIPS, TRAFFIC, add_clips, concatenate, markdown, need_data, parser, publish, tell
 from ffmpeg import cpu_s, decoding_cpu_s, need_ffmpeg
 
-from everyframe.operators.types import Objects, Origin
+from everyframe.operators.types import I32, Objects, Origin
 from everyframe.pipeline import metrics
 from everyframe.pipeline.archive.columns import frames_of
 from everyframe.pipeline.costs.measure import choose_runtime
@@ -36,6 +37,7 @@ from everyframe.pipeline.settings import ModelSettings
 WIDTH, HEIGHT = 1920, 1080
 KEY_S = 4
 DEFAULT = ("one_by_one_person", "car_detection")
+POLICIES = ("iframes", "motion", "learned", "learned+fast")
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
     made.set_defaults(runtime="auto", precision="auto")
     add_clips(made, ", ".join(DEFAULT))
     made.add_argument("--minutes", type=float, default=60.0, help="of all clips together")
-    made.add_argument("--policy", action="append", help="may be repeated; default: motion and learned")
+    made.add_argument("--policy", action="append", help="may be repeated; default: iframes, motion, learned, learned+fast")
     made.add_argument("--target", type=float, default=0.9, help="F1 that learned aims at")
     made.add_argument("--rounds", type=int, default=1, help="of all commands, in turns; the least CPU of each is shown")
     made.add_argument("--folder", default="/tmp/everyframe-idle", help="encoded clips are kept here")
@@ -51,93 +53,95 @@ def main() -> None:
     need_data()
     need_ffmpeg()
     names = options.clip or DEFAULT
-    policies = options.policy or ["motion", "learned"]
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="everyframe-idle-") as work:
+        clips = {}
         for name in names:
             short = encoded(CLIPS[name].path, folder / f"{name}-{HEIGHT}p.mp4")
-            video = Path(work) / f"{name}.mp4"
-            concatenate(short, round(options.minutes * 60 / len(names) * rate_of(short)), video)
-            results += compared(name, short, video, policies, options, Path(work))
-            video.unlink()
-    rows = [row(result) for result in results]
-    rows += [row(pooled([r for r in results if r.policy == policy])) for policy in policies if len(names) > 1]
-    heads = ("clip", "frames", "policy", "f1_dense", "saw the CNN", "CPU s of batch", "CPU s of ffmpeg", "ratio")
-    publish("idle archive", f"{options.minutes:g} minutes.\n\n{markdown(heads, rows)}", options.write)
+            clips[name] = Path(work) / f"{name}.mp4"
+            concatenate(short, round(options.minutes * 60 / len(names) * rate_of(short)), clips[name])
+        results = compared(clips, folder, options.policy or POLICIES, options, Path(work))
+    heads = ("policy", "clip", "frames", "f1_dense", "saw the CNN", "CPU s of batch", "CPU s of ffmpeg", "ratio")
+    publish("idle archive", f"{options.minutes:g} minutes.\n\n{markdown(heads, [row(r) for r in results])}", options.write)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A policy on one clip, or on all. counts: right, false and missed boxes against the CNN on every frame."""
+    """A policy on one clip, or on all with what they cost. counts: right, false and missed boxes against the CNN on every frame."""
 
-    clip: str
     policy: str
+    clip: str
     frames: int
     looks: int
     counts: tuple[int, int, int]
-    cpu_s: float
-    ffmpeg_s: float
+    cpu_s: float = 0.0
+    ffmpeg_s: float = 0.0
 
 
 def row(result: Result) -> list[str]:
     right, false, missed = result.counts
     f1 = f"{2 * right / (2 * right + false + missed):.3f}" if right + missed else f"none: {false} false boxes"
-    return [
-        result.clip, f"{result.frames:,}", result.policy, f1, f"{result.looks / result.frames:.2%}", f"{result.cpu_s:.1f}",
-        f"{result.ffmpeg_s:.1f}", f"{result.cpu_s / result.ffmpeg_s:.2f}",
-    ]  # fmt: skip
+    cpu = [f"{s:.1f}" for s in (result.cpu_s, result.ffmpeg_s)] + [f"{result.cpu_s / result.ffmpeg_s:.2f}"] if result.cpu_s else [""] * 3
+    return [result.policy, result.clip, f"{result.frames:,}", f1, f"{result.looks / result.frames:.2%}", *cpu]
 
 
-def pooled(results: list[Result]) -> Result:
+def pooled(results: list[Result], cpu_s: float, ffmpeg_s: float) -> Result:
     right, false, missed = (sum(r.counts[i] for r in results) for i in range(3))
     frames, looks = sum(r.frames for r in results), sum(r.looks for r in results)
-    cpu, plain = sum(r.cpu_s for r in results), sum(r.ffmpeg_s for r in results)
-    return Result("all", results[0].policy, frames, looks, (right, false, missed), cpu, plain)
+    return Result(results[0].policy, "all", frames, looks, (right, false, missed), cpu_s, ffmpeg_s)
 
 
-def compared(name: str, short: Path, video: Path, policies: list[str], options: argparse.Namespace, work: Path) -> list[Result]:
-    """Results of one clip, a policy each."""
+def compared(
+    clips: dict[str, Path], folder: Path, policies: Sequence[str], options: argparse.Namespace, work: Path
+) -> list[Result]:
+    """Results of each policy on each clip and on all."""
     model = ModelSettings(runtime=options.runtime, precision=options.precision)
-    runtime, precision = choose_runtime(model, WIDTH, HEIGHT)
-    model = ModelSettings(runtime=runtime, precision=precision)  # type: ignore[arg-type]
+    model = ModelSettings(**dict(zip(("runtime", "precision"), choose_runtime(model, WIDTH, HEIGHT), strict=True)))  # type: ignore[arg-type]
     detector = open_model(model)
     classes = np.array([detector.names.index(c) for c in TRAFFIC], np.int32)
-    reference = [metrics.select(o, classes) for o in dense(str(short), detector, measure=False).frames]
-    tell(f"{name}: {len(reference)} frames seen by the CNN ({runtime}, {precision}), {sum(map(len, reference))} boxes")
-    costs: dict[str, list[float]] = {}
+    reference = {}
+    for name in clips:
+        frames = dense(str(folder / f"{name}-{HEIGHT}p.mp4"), detector, measure=False).frames
+        reference[name] = [metrics.select(o, classes) for o in frames]
     outs = {policy: work / f"out-{policy.replace(':', '-')}" for policy in policies}
+    costs: dict[str, list[float]] = {}
     for _ in range(options.rounds):
-        costs.setdefault("ffmpeg", []).append(decoding_cpu_s(video))
+        costs.setdefault("ffmpeg", []).append(sum(decoding_cpu_s(video) for video in clips.values()))
         for policy, out in outs.items():
             shutil.rmtree(out, ignore_errors=True)
-            costs.setdefault(policy, []).append(cpu_s(batch(video, out, policy, model, options.target)))
-        tell(f"{name}: " + ", ".join(f"{k} {min(v):.1f} s" for k, v in costs.items()))
+            costs.setdefault(policy, []).append(cpu_s(batch(list(clips.values()), out, policy, model, options.target)))
+        tell(", ".join(f"{k} {min(v):.1f} s" for k, v in costs.items()))
     groups = metrics.group_table(detector.supercategory)
     results = []
     for policy, out in outs.items():
-        found, looks = labels_of(out)
-        repeated = [reference[i % len(reference)] for i in range(len(found))]
-        agreed = metrics.agree([metrics.select(o, classes) for o in found], repeated, groups)
-        counts = int(agreed.tp.sum()), int(agreed.fp.sum()), int(agreed.fn.sum())
-        results.append(Result(name, policy, len(found), looks, counts, min(costs[policy]), min(costs["ffmpeg"])))
+        of_clips = [judged(policy, name, out, reference[name], classes, groups) for name in clips]
+        results += [*of_clips, pooled(of_clips, min(costs[policy]), min(costs["ffmpeg"]))]
     return results
 
 
-def batch(video: Path, out: Path, policy: str, model: ModelSettings, target: float) -> list[str]:
-    aim = ["--target-f1", str(target)] if policy == "learned" else []
+def judged(policy: str, name: str, out: Path, reference: list[Objects], classes: I32, groups: I32) -> Result:
+    found, looks = labels_of(out, name)
+    repeated = [reference[i % len(reference)] for i in range(len(found))]
+    agreed = metrics.agree([metrics.select(o, classes) for o in found], repeated, groups)
+    counts = int(agreed.tp.sum()), int(agreed.fp.sum()), int(agreed.fn.sum())
+    return Result(policy, name, len(found), looks, counts)
+
+
+def batch(videos: list[Path], out: Path, policy: str, model: ModelSettings, target: float) -> list[str]:
+    name, _, capacity = policy.partition("+")
+    aim = ["--target-f1", str(target)] if name == "learned" else []
     how = ["--runtime", model.runtime, "--precision", model.precision, "--workers", "1", "--redis", "none", "--quiet"]
-    how += ["--classes", ",".join(TRAFFIC)]
-    return [sys.executable, "-m", "everyframe", "batch", str(video), "--out", str(out), "--policy", policy, *aim, *how]
+    how += ["--classes", ",".join(TRAFFIC), *(["--capacities", capacity] if capacity else [])]
+    return [sys.executable, "-m", "everyframe", "batch", *map(str, videos), "--out", str(out), "--policy", name, *aim, *how]
 
 
-def labels_of(out: Path) -> tuple[list[Objects], int]:
-    """Objects of every frame, and how many frames saw the CNN."""
-    [path] = (out / "labels").rglob("*.parquet")
-    table = pq.read_table(path, partitioning=None)
-    looks = sum(origin == Origin.DETECTED.label for origin in table.column("origin").to_pylist())
-    return [record.objects for record in frames_of(table)], looks
+def labels_of(out: Path, name: str) -> tuple[list[Objects], int]:
+    """Objects of every frame of a source, and how many frames saw the CNN."""
+    paths = [p for p in (out / "labels").rglob("*.parquet") if name in str(p)]
+    tables = [pq.read_table(path, partitioning=None) for path in sorted(paths)]
+    looks = sum(origin == Origin.DETECTED.label for table in tables for origin in table.column("origin").to_pylist())
+    return [record.objects for table in tables for record in frames_of(table)], looks
 
 
 def rate_of(video: Path) -> float:

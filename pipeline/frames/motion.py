@@ -16,7 +16,14 @@ from numba import njit
 from everyframe.operators.types import MotionField
 
 CELL = 8
+LARGE_CELL, LARGE = 16, 1280 * 960
+"""Cells of pictures with more pixels: a macroblock, which in them is no coarser a part of the picture."""
 MOVING_PX = 0.3  # above the quarter-pixel noise of a still picture
+
+
+def cell_of(width: int, height: int) -> int:
+    """Side of the cells of a picture's motion field, pixels."""
+    return LARGE_CELL if width * height > LARGE else CELL
 
 
 @njit(cache=True, nogil=True)
@@ -53,14 +60,15 @@ def _rasterise(vectors, past, future, cell, motion, distance):  # type: ignore[n
 
 
 def field_from_vectors(
-    vectors: np.ndarray, past: float, future: float, width: int, height: int, cell: int = CELL
+    vectors: np.ndarray, past: float, future: float, width: int, height: int, cell: int | None = None
 ) -> MotionField:
     """Rasterises FFmpeg's vectors of one picture.
 
     vectors: structured array of AVMotionVector. past, future: distance to the reference of list 0 and list 1 in frame
     steps; 0 where there is none (its vectors are left out). width, height: coded picture in pixels. Cells without a
-    vector were coded anew: `known` is False there.
+    vector were coded anew: `known` is False there. cell: `cell_of` the picture if not given.
     """
+    cell = cell or cell_of(width, height)
     rows, cols = -(-height // cell), -(-width // cell)
     motion = np.zeros((rows, cols, 2), np.float32)
     distance = np.full((rows, cols), np.float32(1e9))
@@ -134,32 +142,34 @@ class OpticalFlow:
     Works on luma scaled down to at most 320 pixels in width: boxes need no finer motion.
     """
 
-    def __init__(self, cell: int = CELL) -> None:
+    def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._before: np.ndarray | None = None
-        self._cell = cell
 
     def field(self, luma: np.ndarray) -> MotionField:
         """The field of an upright gray picture (height, width) uint8 against the picture given before it."""
         height, width = luma.shape
+        cell = cell_of(width, height)
         scale = min(1.0, 320 / width)
         size = (max(16, round(width * scale)), max(16, round(height * scale)))
         small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
         before, self._before = self._before, small
         if before is None or before.shape != small.shape:
-            return unknown_field(width, height, self._cell)
+            return unknown_field(width, height, cell)
         back = self._flow.calc(small, before, np.zeros((*small.shape, 2), np.float32))
-        rows, cols = -(-height // self._cell), -(-width // self._cell)
-        covered = (cols * self._cell * size[0] / width, rows * self._cell * size[1] / height)
+        rows, cols = -(-height // cell), -(-width // cell)
+        covered = (cols * cell * size[0] / width, rows * cell * size[1] / height)
         xs = (np.arange(cols, dtype=np.float32) + 0.5) * np.float32(covered[0] / cols) - 0.5
         ys = (np.arange(rows, dtype=np.float32) + 0.5) * np.float32(covered[1] / rows) - 0.5
         grid = np.meshgrid(xs, ys)
         at_cells = cv2.remap(back, grid[0], grid[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         motion = -at_cells * np.array([width / size[0], height / size[1]], np.float32)
-        return MotionField(motion.astype(np.float32), np.ones((rows, cols), np.bool_), self._cell, width, height)
+        return MotionField(motion.astype(np.float32), np.ones((rows, cols), np.bool_), cell, width, height)
 
 
-def unknown_field(width: int, height: int, cell: int = CELL) -> MotionField:
+def unknown_field(width: int, height: int, cell: int | None = None) -> MotionField:
+    """A field of which nothing is known. cell: `cell_of` the picture if not given."""
+    cell = cell or cell_of(width, height)
     rows, cols = -(-height // cell), -(-width // cell)
     return MotionField(
         np.zeros((rows, cols, 2), np.float32), np.zeros((rows, cols), np.bool_), cell, width, height

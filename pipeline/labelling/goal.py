@@ -21,6 +21,7 @@ GAIN = 0.35  # of the logarithm of the price, for each of the logarithm of the c
 MOST_STEP = 0.7
 MOST = math.log(64.0)  # the price stays within this factor of where it began
 BELIEF = 12.0  # audited frames that weigh as much as the training's curve
+BELIEF_OBJECTS = 20.0  # the same in objects, published and found ones
 FROM_ERROR = 2.0  # of the logarithm of the price, for each of the logarithm of the error
 LEAST_ERROR = 0.01
 
@@ -94,5 +95,6 @@ class Pilot:
             return
         # Ever smaller steps, as in stochastic approximation (Robbins and Monro, 1951): one audit says little.
         step = (found.frames - self._audited) / (found.frames + BELIEF)
+        step *= audits.y / (audits.y + BELIEF_OBJECTS)  # empty frames say nothing
         self._audited = found.frames
         self._shift += FROM_ERROR * step * math.log(max(1 - found.f1, LEAST_ERROR) / (1 - target))
