@@ -127,8 +127,8 @@ def search(goal: Goal, tell: Tell) -> Outcome:
     _check(goal)
     with translated():
         slim, teacher = opened_weights(goal.model)
-        run = _Run.begin(goal, slim, teacher, tell)
-        run.search()
+        run = Run.begin(goal, slim, teacher, tell)
+        run.go()
         chosen = run.chosen()
         made = run.studio.finished(chosen.design, goal.steps, lambda: run.share_left() > REPORTED, tell)
         later = _written(goal, teacher, chosen.design, made, tell)
@@ -150,7 +150,7 @@ def opened_weights(model: str) -> tuple[Slim, str]:
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """A search on its way. since: when this call began; before: seconds of earlier ones."""
 
     goal: Goal
@@ -165,7 +165,8 @@ class _Run:
     tell: Tell
 
     @classmethod
-    def begin(cls, goal: Goal, slim: Slim, teacher: str, tell: Tell) -> _Run:
+    def begin(cls, goal: Goal, slim: Slim, teacher: str, tell: Tell) -> Run:
+        """Reads the videos, has the teacher look, and takes up what an earlier call has left. Raises EveryframeError, OperatorError."""
         since = monotonic()
         learn, held = (LEARN_ALL, HELD_ALL) if goal.check else (LEARN, HELD)
         pictures = read_pictures(goal.videos, max(16, PICTURES // len(goal.videos)), learn, tell)
@@ -183,7 +184,7 @@ class _Run:
             tell(f"going on: {len(judged)} designs were judged before, in {before / 60:.1f} minutes")
         return cls(goal, space, studio, watch, budget, full_ms, judged, since, before, tell)
 
-    def search(self) -> None:
+    def go(self) -> None:
         """Fills `judged`. Raises OperatorError where nothing is fast enough, `Interrupted`."""
         low, high = (self.budget * share for share in AROUND)
 
@@ -245,9 +246,11 @@ class _Run:
         return self.before + monotonic() - self.since
 
     def share_left(self) -> float:
+        """Of the time; below 0 where it is over."""
         return 1 - self.seconds() / (60 * self.goal.minutes)
 
     def found(self) -> list[Found]:
+        """All that was judged, in that order."""
         return [Found(self.space.design(genes), ms, 1 - loss) for genes, (ms, loss) in self.judged.items()]
 
     def chosen(self) -> Found:

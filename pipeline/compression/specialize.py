@@ -147,7 +147,7 @@ def specialize(wish: Wish, tell: Tell) -> Outcome:
 def taught(wish: Wish, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U8]]) -> tuple[list[Lesson], list[Lesson]]:
     """What the teacher finds, once for each picture. Raises OperatorError where that is nothing in `stop`."""
     full = open_detector(replace(_settings(wish), model=wish.teacher), WIDTH, HEIGHT, UNSURE)
-    found = [[Lesson(p, _of_classes(full.detect(p), wish.ids, UNSURE)) for video in part for p in video] for part in (learn, stop)]
+    found = [[Lesson(p, of_classes(full.detect(p), wish.ids, UNSURE)) for video in part for p in video] for part in (learn, stop)]
     if not any((lesson.objects.score >= CONF).any() for lesson in found[1]):
         raise OperatorError("the full model finds nothing of these classes in the video: choose others, or a busier hour")
     return found[0], found[1]
@@ -200,12 +200,12 @@ def calibrated(
     the net as it is computed, None for in the runtime that it is meant for."""
     detector = seen_by or opened(net, imgsz, UNSURE)
     found = [detector.detect(lesson.picture) for lesson in held]
-    wanted = [_of_classes(lesson.objects, ids, CONF) for lesson in held]
+    wanted = [of_classes(lesson.objects, ids, CONF) for lesson in held]
     groups = group_table(coco.SUPERCATEGORY)
 
     def f1_at(shift: float) -> float:
         least = 1 / (1 + math.exp(shift - math.log(CONF / (1 - CONF))))
-        return agree([_of_classes(objects, ids, max(UNSURE, least)) for objects in found], wanted, groups).f1
+        return agree([of_classes(objects, ids, max(UNSURE, least)) for objects in found], wanted, groups).f1
 
     f1 = np.array([f1_at(float(shift)) for shift in SHIFTS])
     smooth = np.convolve(np.pad(f1, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")  # not a lucky one
@@ -213,7 +213,8 @@ def calibrated(
     return shifted(net, ids, float(SHIFTS[at])), float(f1[at])
 
 
-def _of_classes(objects: Objects, ids: Sequence[int], least: float) -> Objects:
+def of_classes(objects: Objects, ids: Sequence[int], least: float) -> Objects:
+    """Those of some classes and with at least that score."""
     return objects[(objects.score >= least) & np.isin(objects.class_id, ids)]
 
 
