@@ -9,7 +9,8 @@
 - taylor: Molchanov et al. (Importance Estimation for Neural Network Pruning, CVPR 2019): what the loss changes by, to first order,
   when a filter is set to 0: the sum of gradient x weight over the filter and its bias, squared, mean over pictures. The loss is
   that by which `teach` learns, against the objects that the net itself finds. Deviation: not against its maps as
-  `distil` has them, for there a net that is its own teacher is at the minimum and every gradient is 0.
+  `distil` has them, for there a net that is its own teacher is at the minimum and every gradient is 0; and channels are
+  compared within their layer (`prune` takes the same share of each), for over all layers at once this net lost more at equal size.
 """
 
 from __future__ import annotations
