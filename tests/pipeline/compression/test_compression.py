@@ -17,6 +17,7 @@ from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.cli import call
 from everyframe.pipeline.compression import shapes, specialize
 from everyframe.pipeline.compression.pictures import Part, read_pictures
+from everyframe.pipeline.compression.recipe import Recipe, decomposition
 from everyframe.pipeline.costs.measure import candidates
 from everyframe.pipeline.models import is_quantized, open_model, seen_imgsz
 from everyframe.pipeline.settings import ModelSettings
@@ -76,22 +77,20 @@ def test_weights_of_few_bits_are_learned_and_kept_in_little_room(small: str, cli
     assert "weights 4 bit, rounded 1, updates 8 bit" in weights.read(str(out)).decode("latin1")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--prune", "0.25", "--thin", "0.2", "--importance", "taylor", "--block", "8"], "prune 0.25 by taylor in blocks of 8, thin 0.2 by taylor, distil 1"),
-        (["--decompose", "tucker:vbmf"], "tucker vbmf, distil 1"),
-    ],
-)
-def test_each_way_to_take_something_away_gives_a_model(
-    arguments: list[str], said: str, clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_takes_something_away_is_taken_together(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "small.safetensors"
-    assert call(["compress", "--calibrate", clip, "--imgsz", "320", *arguments, "--steps", "1", "--pictures", "6", "--float32",
-                 "--out", str(out), "--quiet", "--json"]) == 0  # fmt: skip
+    said = "prune 0.02 by taylor in blocks of 4, thin 0.05 by taylor, tr 0.95, distil 1"
+    assert call(["compress", "--calibrate", clip, "--imgsz", "320", "--prune", "0.02", "--thin", "0.05", "--importance", "taylor", "--block", "4",
+                 "--decompose", "tr:0.95", "--steps", "1", "--pictures", "6", "--float32", "--out", str(out), "--quiet", "--json"]) == 0  # fmt: skip
     assert json.loads(capsys.readouterr().out)["recipe"] == said
     assert weights.metadata(out.read_bytes())["recipe"] == said
-    assert macs(weights.load_nanodet(out.read_bytes(), str(out))) < macs(weights.load_nanodet(weights.read("full"), "full"))
+    made, full = (weights.load_nanodet(weights.read(model), model) for model in (str(out), "full"))
+    assert macs(made) < 0.9 * macs(full)
+
+
+def test_a_decomposition_is_a_method_and_how_ranks_are_found() -> None:
+    assert decomposition("tucker:vbmf") == ("tucker", "vbmf") and decomposition("btd:0.6") == ("btd", 0.6) and decomposition("tr") == ("tr", 0.8)
+    assert Recipe(decompose=("tucker", "vbmf"), thin=0.4, block=32, prune=0.2).text == "prune 0.2 in blocks of 32, thin 0.4, tucker vbmf, int8"
 
 
 def test_several_widths_in_one_file(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
