@@ -13,16 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+
 from everyframe.policies.base import PacketFacts
 
 Ends = Literal["empty", "alike", "changed"]
 """What both ends show: nothing; the same objects at about the same places; anything else."""
 PRIOR, PRIOR_WEIGHT = 0.2, 0.5
 """Wrong labels a frame that are expected of a camera's first stretch, and how much that weighs against one that was followed."""
+KNOWN = 1.0
+"""Stretches like a new one that must have been followed before it may be left out."""
 NEAR = 0.5
 """Difference of two levels from which on stretches say nothing of each other."""
 REMEMBERED = 64
-CHECKED = 12
+CHECKED = 16
 """One in so many stretches that need not be followed is, to see what was missed."""
 
 
@@ -37,17 +41,25 @@ class Leaping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The frames between two looks. level: of the sizes of its packets, key packets aside, as a mean logarithm."""
+    """The frames between two looks. level: how large its packets are, as `level_of` says."""
 
     ends: Ends
     level: float
     frames: int
 
 
-def level_of(packets: Sequence[PacketFacts]) -> float:
-    """Mean logarithm of the sizes of packets that are no key packets; 0 of none."""
-    sizes = [math.log1p(p.size) for p in packets if not p.is_key]
-    return sum(sizes) / len(sizes) if sizes else 0.0
+def level_of(packets: Sequence[PacketFacts], seconds: float) -> tuple[float, int]:
+    """The greatest mean logarithm of the sizes of a second of packets, key packets aside, and the row of the packet in the
+    middle of that second; 0 and -1 of none. seconds: that all of them take."""
+    rows = [row for row, packet in enumerate(packets) if not packet.is_key]
+    if not rows:
+        return 0.0, -1
+    sizes = np.log1p([float(packets[row].size) for row in rows])
+    window = min(len(sizes), max(2, round(len(sizes) / max(seconds, 1.0))))
+    sums = np.cumsum(np.concatenate([[0.0], sizes]))
+    means = (sums[window:] - sums[:-window]) / window
+    first = int(means.argmax())
+    return float(means[first]), rows[first + window // 2]
 
 
 class LeapRule:
@@ -60,20 +72,21 @@ class LeapRule:
         }
         self._left = 0
 
-    def expect(self, stretch: Stretch) -> float:
-        """Wrong labels a frame, were it left out; infinite where its ends differ."""
+    def expect(self, stretch: Stretch) -> tuple[float, float]:
+        """Wrong labels a frame, were it left out, infinite where its ends differ; and how many stretches like it are known."""
         if stretch.ends == "changed":
-            return math.inf
-        weight, wrong = PRIOR_WEIGHT, PRIOR_WEIGHT * PRIOR
+            return math.inf, 0.0
+        known, wrong = 0.0, PRIOR_WEIGHT * PRIOR
         for level, error in self._known[stretch.ends]:
             near = max(0.0, 1 - abs(stretch.level - level) / NEAR)
-            weight += near
+            known += near
             wrong += near * error
-        return wrong / weight
+        return wrong / (PRIOR_WEIGHT + known), known
 
     def leaves(self, stretch: Stretch, tolerance: float) -> bool:
         """Whether to leave it out. tolerance: wrong labels a frame that decoding it would cost as much as."""
-        if self.expect(stretch) >= tolerance:
+        wrong, known = self.expect(stretch)
+        if wrong >= tolerance or known < KNOWN:
             return False
         self._left += 1
         return self._left % CHECKED != 0

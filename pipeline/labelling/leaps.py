@@ -25,6 +25,8 @@ from everyframe.policies.leap import Ends, LeapRule, Stretch, level_of
 
 LENGTH_S = 4.0
 """From one look ahead to the next; key frames are where they are, so often longer."""
+LONGER, LONGER_AFTER = 2.0, 3
+"""So many lengths, after so many stretches in a row that were left out."""
 SLACK = 0.9
 MOST_PACKETS, MOST_BYTES = 1000, 48 << 20
 """Held back while the next key packet is waited for."""
@@ -32,15 +34,17 @@ LEAST_HALF = 6  # frames; shorter stretches are not halved
 MOST_REST = 16  # lengths that pass without a look ahead, where stretches must be followed one after the other
 WORTH = 0.5
 """Of what decoding a stretch costs, the part that may be lost in labels: they are only expected."""
-MOST_WRONG = 0.05
+MOST_WRONG = 0.15
 """Wrong labels a frame, relative to the objects usual here, that are never thought to be worth it."""
 
 
 class Order(Enum):
-    """What is to become of a packet: as the policy's gate says; left undecoded; decoded, and looked at already."""
+    """What is to become of a packet: as the policy's gate says; left undecoded; decoded and looked at; the same, and looked at
+    already."""
 
     ASK = auto()
     LEAVE = auto()
+    LOOK = auto()
     LOOKED = auto()
 
 
@@ -100,6 +104,7 @@ class Leaps:
     _rule: LeapRule = field(default_factory=LeapRule)
     _from: _End | None = None
     _rest: float = 0.0  # lengths
+    _calm: int = 0  # stretches left out since one was followed
     _until_s: float = 0.0
     _latest: int | None = None
     _followed: deque[_Followed] = field(default_factory=deque)
@@ -160,11 +165,10 @@ class Leaps:
         self._latest = pts if self._latest is None else max(self._latest, pts)
         if not is_entry or packet.data.is_corrupt:
             return False
-        return facts.time_s >= self._until_s if self._from is None else self._length(packet) >= SLACK
-
-    def _length(self, packet: Packet) -> float:
-        assert self._from is not None
-        return (packet.facts.time_s - self._from.packet.facts.time_s) / LENGTH_S
+        if self._from is None:
+            return facts.time_s >= self._until_s
+        wanted = LENGTH_S * (LONGER if self._calm >= LONGER_AFTER else 1.0)
+        return facts.time_s - self._from.packet.facts.time_s >= SLACK * wanted
 
     def _close(self, held: list[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
         """held: the packets since the last end, the next end last."""
@@ -210,8 +214,12 @@ class Leaps:
     def _between(self, begin: _End, packets: list[Packet], end: _End) -> Iterator[tuple[Packet, Order, Ahead | None]]:
         frames = sum(not p.is_discard for p in packets)
         kind, a, b = self._ends(begin, end)
-        stretch = Stretch(kind, level_of([p.facts for p in packets]), frames)
-        if self._rule.leaves(stretch, self._tolerance()):
+        seconds = end.packet.facts.time_s - begin.packet.facts.time_s
+        level, loudest = level_of([p.facts for p in packets], seconds)
+        stretch = Stretch(kind, level, frames)
+        is_left = self._rule.leaves(stretch, self._tolerance())
+        self._calm = self._calm + 1 if is_left else 0
+        if is_left:
             self._draw(begin, packets)
             yield from ((packet, Order.LEAVE, None) for packet in packets)
             return
@@ -224,7 +232,8 @@ class Leaps:
             return
         if kind != "changed":
             self._followed.append(_Followed(stretch, begin.pts, end.pts, begin.shown.xyxy[a], end.shown.xyxy[b], begin.shown[a]))
-        yield from _ask(packets)
+        looks = loudest if kind == "empty" else -1  # where most bits went, something may come and go
+        yield from ((p, Order.LOOK if row == looks else Order.ASK, None) for row, p in enumerate(packets))
 
     def _ends(self, begin: _End, end: _End) -> tuple[Ends, Rows, Rows]:
         """What two ends show, and the rows of the same objects at both."""

@@ -91,6 +91,7 @@ class StreamWorker:
         self._leaps = self._may_leap()
         self._agreement = float("nan")
         self._is_over = False
+        self._to_look: set[int] = set()  # packets that ask for a look by their size
         self._only_to_audit: set[int] = set()  # packets that the policy would have skipped
         self._size = (0, 0)
 
@@ -202,7 +203,9 @@ class StreamWorker:
             return True
         with self._meter.step("policy"):
             wants = self.policy.gate(packet.facts)
-        if order is Order.LOOKED:
+        if order is Order.LOOK:
+            self._to_look.add(packet.facts.index)
+        if order in (Order.LOOK, Order.LOOKED):
             return True
         if not wants and self._auditor.draws(packet.facts.index):
             self._only_to_audit.add(packet.facts.index)
@@ -272,6 +275,9 @@ class StreamWorker:
             return replace(decision, rung="detect", reason="first frame")
         if self._leaps is not None and item.slot.pts in self._leaps.seen:
             return Decision("detect", "looked ahead")
+        if item.slot.facts.index in self._to_look:
+            self._to_look.discard(item.slot.facts.index)
+            return Decision("detect", "large packets")
         is_late = self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD
         if is_late and not is_whole_look(decision.rung):
             return Decision("detect", "longest look-ahead")

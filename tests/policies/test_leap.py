@@ -18,18 +18,25 @@ STRETCHES = st.builds(Stretch, st.sampled_from(["empty", "alike"]), st.floats(0,
 
 def test_a_level_is_that_of_the_packets_between() -> None:
     packets = [PacketFacts(i, size, size > 5000, "P", True, float(i)) for i, size in enumerate([9000, 99, 0, 99])]
-    assert level_of(packets) == pytest.approx(2 * math.log(100) / 3)
-    assert level_of(packets[:1]) == 0
+    assert level_of(packets, 1.0) == (pytest.approx(2 * math.log(100) / 3), 2)
+    assert level_of(packets[:1], 1.0) == (0.0, -1)
+
+
+def test_a_second_of_large_packets_is_seen_in_a_long_stretch() -> None:
+    sizes = [99] * 190 + [9999] * 10 + [99] * 200
+    packets = [PacketFacts(i, size, False, "P", True, i / 10) for i, size in enumerate(sizes)]
+    assert level_of(packets, 40.0) == (pytest.approx(math.log(10_000)), 195)
+    assert level_of(packets[:190], 19.0)[0] == pytest.approx(math.log(100))
 
 
 def test_quiet_stretches_that_lost_nothing_are_left_and_loud_ones_are_not() -> None:
     rule = LeapRule()
     quiet, loud = Stretch("empty", 3.0, 40), Stretch("empty", 6.0, 40)
-    assert not rule.leaves(quiet, PRIOR / 2)
+    assert not rule.leaves(quiet, 10.0)  # nothing is known yet
     for _ in range(4):
         rule.learn(quiet, 0.0)
         rule.learn(loud, 0.5)
-    assert rule.expect(quiet) < 0.05 and rule.expect(loud) > 0.3
+    assert rule.expect(quiet)[0] < 0.05 and rule.expect(loud)[0] > 0.3 and rule.expect(loud)[1] == 4
     assert rule.leaves(quiet, 0.1) and not rule.leaves(loud, 0.1)
     assert not rule.leaves(Stretch("alike", 3.0, 40), 0.1)  # which nothing is known of
 
@@ -55,7 +62,8 @@ def test_what_is_expected_lies_between_what_was_seen(known: list[tuple[Stretch, 
     for stretch, wrong in known:
         rule.learn(stretch, wrong)
     seen = [wrong for stretch, wrong in known if stretch.ends == new.ends]
-    assert min([PRIOR, *seen]) - 1e-9 <= rule.expect(new) <= max([PRIOR, *seen]) + 1e-9
+    wrong, known = rule.expect(new)
+    assert min([PRIOR, *seen]) - 1e-9 <= wrong <= max([PRIOR, *seen]) + 1e-9 and 0 <= known <= len(seen)
 
 
 @pytest.mark.parametrize("policy", [Motion(), Learned()])
