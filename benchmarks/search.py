@@ -27,7 +27,7 @@ from everyframe.operators.types import U8
 from everyframe.pipeline.compression.designs import Design, opened_as
 from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH
 from everyframe.pipeline.compression.pictures import Part, read_pictures
-from everyframe.pipeline.compression.search import SEARCHED, Goal, Run, front, opened_weights
+from everyframe.pipeline.compression.search import FINALISTS, SEARCHED, Goal, Run, front, opened_weights
 from everyframe.pipeline.compression.specialize import of_classes
 from everyframe.pipeline.compression.studio import Made, Studio
 from everyframe.pipeline.costs.machine import cache_dir
@@ -74,7 +74,7 @@ def main() -> None:
                 goal = Goal((str(CLIPS[clip].path),), str(kept.with_suffix(".safetensors")), options.model, None, speedup, classes=CLASSES,
                             minutes=options.minutes / SEARCHED, settle=options.settle, steps=options.steps)  # fmt: skip
                 kept.write_text(json.dumps([asdict(row) for row in compared(goal, options.other)]))
-            rows = [Row(**row) for row in json.loads(kept.read_text())]
+            rows = [Row(**{**row, "f1": tuple(row["f1"])}) for row in json.loads(kept.read_text())]
             lines += [
                 (clip, f"{row.speedup:g}", row.how, row.design, str(row.steps), number(row.ms, ".2f"), *(number(f1) for f1 in row.f1))
                 for row in rows
@@ -89,21 +89,22 @@ def compared(goal: Goal, other: str) -> list[Row]:
     run = Run.begin(goal, slim, teacher, common.tell)
     run.go()
     common.tell(f"{len(run.judged)} designs, front: {', '.join(f'{one.ms:.2f} ms {one.f1:.3f}' for one in front(run.found()))}")
-    chosen = run.chosen()
+    chosen = run.chosen(FINALISTS)
     studio = run.studio
     ways: list[tuple[str, Design, Made]] = []
     plain = hand_made(run)
     for how, design in plain.items():
-        ways.append((how, design, studio.finished(design, 0, lambda: False, common.tell)))
+        ways.append((how, design, studio.finished(design, 0, lambda: False)))
     best = max(ways, key=lambda way: way[2].f1)
-    ways.append(("searched", chosen.design, studio.finished(chosen.design, 0, lambda: False, common.tell)))
+    ways.append(("searched", chosen.design, studio.finished(chosen.design, 0, lambda: False)))
     for how, design in ((f"{best[0]}, taught", best[1]), ("searched, taught", chosen.design)):
         ways.append((how, design, studio.finished(design, goal.steps, lambda: True, common.tell)))
     fresh = [fresh_pictures(goal.videos[0], Part(0.5, 1.0), studio), fresh_pictures(str(CLIPS[other].path), Part(), studio)]
-    return [
-        Row(goal.speedup, how, str(design), made.steps, run.watch.ms(design), (made.f1, *(f1_on(seen, made.net, design, studio) for seen in fresh)))
-        for how, design, made in ways
-    ]
+    rows = []
+    for how, design, made in ways:
+        later, elsewhere = (f1_on(seen, made.net, design, studio) for seen in fresh)
+        rows.append(Row(goal.speedup, how, str(design), made.steps, run.watch.ms(design), (made.f1, later, elsewhere)))
+    return rows
 
 
 def hand_made(run: Run) -> dict[str, Design]:

@@ -68,11 +68,12 @@ class Studio:
             net = rounded(net, self.inputs(design.imgsz, ROUNDED))
         return self._judged(net, design)
 
-    def finished(self, design: Design, steps: int, time_left: Callable[[], bool], tell: Tell) -> Made:
+    def finished(self, design: Design, steps: int, time_left: Callable[[], bool], tell: Tell | None = None) -> Made:
         """Made with care, and taught while there is time; the best of what came out on the way. Raises OperatorError."""
         net = self._found(design, CAREFUL)
         best = self._judged(self._rounded(net, design), design)
-        tell(f"chosen: {design}, F1 {best.f1:.3f} before learning")
+        tell = tell or (lambda _: None)
+        tell(f"{design}: F1 {best.f1:.3f} before learning")
         course, plan = self._course(net, design, steps)
         for until in range(ROUND, steps + 1, ROUND):
             if not time_left():
@@ -97,7 +98,8 @@ class Studio:
         return Made(shifted, f1)
 
     def _course(self, net: NanoDet, design: Design, steps: int) -> tuple[Course, Plan]:
-        plan = Plan(steps, design.imgsz, self.ids, self.seed, rate=RATE, threads=self.threads)
+        rate = RATE if design.subnet.whole else 2 * RATE  # what is cut has more to learn
+        plan = Plan(steps, design.imgsz, self.ids, self.seed, rate=rate, threads=self.threads)
         return Course.start(net, plan), plan
 
     def _memory(self, imgsz: int, pictures: int) -> Memory:
