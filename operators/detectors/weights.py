@@ -31,6 +31,7 @@ QUANTIZED = "quantized"
 _VERSION = "1"
 _LOW_BIT = "2"
 """Version of files with weights of fewer than 8 bits."""
+_UNFIT = "The model {} has layers that do not fit together: fetch or export it again."
 _SCALE, _RANGE, _FORM = ".weight_scale", "range/", ".weight_form"
 
 
@@ -93,7 +94,10 @@ def load_nanodet(data: bytes, name: str) -> NanoDet:
         state, quantized = _unpacked(state, metadata(data), name)
         with torch.device("meta"):
             net = NanoDet(_blocks(state))
-        fit_channels(net, state)
+        try:
+            fit_channels(net, state)
+        except (ValueError, ZeroDivisionError) as error:  # channels that no number of groups goes with
+            raise WeightsError(_UNFIT.format(name)) from error
     # The files say "head" for what the net calls "heads", as its `head` is a method.
     own_names = {key.replace("heads.", "head."): key for key in net.state_dict()}
     _check(state, {key: tuple(net.state_dict()[own].shape) for key, own in own_names.items()}, name)
@@ -233,7 +237,7 @@ def _try(net: NanoDet, name: str) -> None:
         with torch.inference_mode():
             net(torch.zeros(1, 3, 64, 64))
     except RuntimeError as error:
-        raise WeightsError(f"The model {name} has layers that do not fit together: fetch or export it again.") from error
+        raise WeightsError(_UNFIT.format(name)) from error
 
 
 def _check(state: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]], name: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load, save
 from torch import nn
 
 from everyframe.operators.compress.block_terms import block_terms, fitted, tucker2
@@ -25,7 +26,7 @@ from everyframe.operators.compress.vbmf import vbmf_rank
 from everyframe.operators.detectors import load_detector, weights
 from everyframe.operators.detectors.letterbox import fit, to_input
 from everyframe.operators.detectors.nanodet import NanoDet
-from everyframe.operators.errors import OperatorError
+from everyframe.operators.errors import OperatorError, WeightsError
 from everyframe.operators.types import F32
 from everyframe.pipeline.compression.pictures import read_pictures
 
@@ -104,6 +105,15 @@ def test_grouped_convolutions_are_computed_in_int8(full: NanoDet, shown: Inputs,
     by_int8 = load_detector(str(path), 320, "openvino", "int8")._runtime
     for a, b in zip(by_torch.run(shown[0]), by_int8.run(shown[0]), strict=True):
         assert np.abs(a - b).mean() < 0.1 * np.abs(a).mean()
+
+
+@pytest.mark.parametrize("shape", [(7, 2, 3, 1), (8, 5, 3, 1), (8, 0, 3, 1), (0, 2, 3, 1), (8, 64, 3, 1)])
+def test_groups_that_cannot_be_are_one_sentence(shape: tuple[int, ...], full: NanoDet) -> None:
+    """A file's chain says by its shapes how many groups a link has."""
+    state = load(weights.pack(decompose(full, "tr", 0.6, SOME[:1])[0], {}))
+    state["stage2.entry.1.weight"], state["stage2.entry.1.bias"] = torch.zeros(shape), torch.zeros(shape[0])
+    with pytest.raises(WeightsError, match="do not fit together|of shape"):
+        weights.load_nanodet(save(state, {weights.COMPRESSED: "1"}), "odd")
 
 
 def test_nothing_is_lost_where_nothing_is_taken(full: NanoDet) -> None:
