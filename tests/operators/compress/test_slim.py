@@ -12,8 +12,9 @@ from everyframe.operators.compress.distil import Course
 from everyframe.operators.compress.prune import macs
 from everyframe.operators.compress.slim import in_int8, sandwich, settle, slimmable, teach
 from everyframe.operators.detectors import load_detector, weights
+from everyframe.operators.detectors import slim as slim_file
 from everyframe.operators.detectors.nanodet import NanoDet
-from everyframe.operators.detectors.slim import Slim, kept, narrow, pack, part, unpack
+from everyframe.operators.detectors.slim import Slim, kept, load_slim, narrow, pack, part, unpack
 from everyframe.operators.errors import OperatorError, WeightsError
 
 pytest.importorskip("torch_pruning")
@@ -91,6 +92,20 @@ def test_one_file_is_opened_at_any_of_its_widths(slim: Slim, tmp_path: Path) -> 
     assert weights.metadata(weights.read(f"{path}@0.5"))["f1_against_teacher"] == "0.250"
     assert weights.digest(weights.read(f"{path}@0.5")) != weights.digest(weights.read(str(path)))
     assert load_detector(f"{path}@0.5", 128).detect(picture) is not None
+
+
+def test_widths_that_are_open_together_come_from_one_reading_of_the_weights(slim: Slim, tmp_path: Path) -> None:
+    path = tmp_path / "together.safetensors"
+    path.write_bytes(pack(slim, {"recipe": "together"}))
+    before = slim_file._unpacked.cache_info().misses
+    nets = [load_detector(f"{path}@{width:g}", 128).net for width in slim.widths]
+    assert slim_file._unpacked.cache_info().misses == before + 1
+    read = load_slim(str(path))
+    assert read is not None and slim_file._unpacked.cache_info().misses == before + 1
+    for width, net in zip(slim.widths, nets, strict=True):
+        mine, wanted = out(net), out(narrow(read, width))
+        assert (mine - wanted).abs().mean() < 1e-3 * wanted.abs().max(), "weights are rounded to float16 once more"
+    assert load_slim("full") is None and load_slim(f"{path}@0.5") is None
 
 
 def test_all_widths_share_their_int8_levels(slim: Slim, tmp_path: Path) -> None:
