@@ -112,7 +112,7 @@ def test_groups_that_cannot_be_are_one_sentence(shape: tuple[int, ...], full: Na
     """A file's chain says by its shapes how many groups a link has."""
     state = load(weights.pack(decompose(full, "tr", 0.6, SOME[:1])[0], {}))
     state["stage2.entry.1.weight"], state["stage2.entry.1.bias"] = torch.zeros(shape), torch.zeros(shape[0])
-    with pytest.raises(WeightsError, match="do not fit together|of shape"):
+    with pytest.raises(WeightsError, match=r"do not fit together|of shape"):
         weights.load_nanodet(save(state, {weights.COMPRESSED: "1"}), "odd")
 
 
