@@ -49,7 +49,13 @@ def prune(
     judged = scorer(made, importance, inputs)
     if share == 0:
         return made.requires_grad_(False)
-    pruner = tp.pruner.BasePruner(
+    class InBlocks(tp.pruner.BasePruner):  # type: ignore[misc]
+        def _round_to(self, n_pruned: int, current_channels: int, round_to: int) -> int:
+            # One block stays: torch-pruning would round to none, which it then leaves whole.
+            kept = max(round_to, (current_channels - n_pruned) // round_to * round_to)
+            return max(0, current_channels - kept)
+
+    pruner = InBlocks(
         made,
         torch.zeros(1, 3, EXAMPLE, EXAMPLE),
         importance=judged,

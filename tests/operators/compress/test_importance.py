@@ -83,6 +83,13 @@ def test_channels_come_in_blocks(full: NanoDet) -> None:
         assert all(n % min(block, n) == 0 for n in found) and macs(net) < macs(full)
 
 
+@pytest.mark.parametrize("block", [8, 16, 32])
+def test_a_larger_share_leaves_a_smaller_net(block: int, full: NanoDet) -> None:
+    found = [macs(prune(full, share, block)) for share in (0.3, 0.5, 0.7, 0.9)]
+    assert found == sorted(found, reverse=True) and found[-1] < found[0] < macs(full)
+    assert prune(full, 0.9, block).stage1.entry.out_channels == block, "one block stays"
+
+
 def test_faults_are_one_sentence(full: NanoDet) -> None:
     black = [np.zeros((1, 64, 64, 3), np.float32)]
     with pytest.raises(OperatorError, match="give some, or take magnitude"):
