@@ -45,9 +45,10 @@ REPORTED = 0.1
 """Share that is left for the report."""
 AROUND = (0.4, 1.2)
 """Times that are judged, in shares of the budget: the others tell nothing of it."""
-LEARN, HELD, LATER = Part(0.0, 0.4), Part(0.4, 0.5), Part(0.5, 1.0)
-LEARN_ALL, HELD_ALL = Part(0.0, 0.8), Part(0.8, 1.0)
-PICTURES, JUDGED_BY, REPORTED_ON = 300, 80, 100
+LEARN, HELD, LATER = Part(0.0, 0.25), Part(0.25, 0.5), Part(0.5, 1.0)
+"""As much to judge by as to learn from: what was found from pictures looks better on those of the next minute than an hour later."""
+LEARN_ALL, HELD_ALL = Part(0.0, 0.5), Part(0.5, 1.0)
+PICTURES, JUDGED_BY, REPORTED_ON = 200, 100, 100
 
 
 @dataclass(frozen=True, slots=True)

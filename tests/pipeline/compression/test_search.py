@@ -48,7 +48,7 @@ def clip(data_dir: Path) -> str:
 
 LITTLE = {
     "search.PICTURES": 24, "search.JUDGED_BY": 10, "search.REPORTED_ON": 10, "search.WIDTHS": (1.0, 0.5), "studio.QUICK": 6, "studio.CAREFUL": 16,
-    "studio.ROUND": 2, "designs.AGAIN": 1, "designs.TIMED": 1, "designs.SMALLEST": 224, "judge.ROUNDS": 1,
+    "studio.ROUND": 2, "designs.AGAIN": 1, "designs.TIMED": 1, "designs.SMALLEST": 224, "judge.ROUNDS": 1, "search.FINALISTS": 1,
 }  # fmt: skip
 """Of pictures, and of looks that are timed: less than people would want."""
 
