@@ -25,6 +25,9 @@ from everyframe.policies.leap import Ends, LeapRule, Stretch, level_of
 
 LENGTH_S = 4.0
 """From one look ahead to the next; key frames are where they are, so often longer."""
+PAYS, LONGEST_S = 4.0, 8.0
+"""Looks that decoding a stretch costs at least. Where decoding is cheaper stretches are longer; where that would be so long
+that too much happens in them, there are no leaps."""
 LONGER, LONGER_AFTER = 2.0, 3
 """So many lengths, after so many stretches in a row that were left out."""
 SLACK = 0.9
@@ -50,11 +53,22 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """decode: of a frame with motion, tracks and policy, in looks of the CNN. look_back: wrong labels, relative to the usual
+    """rate: frames a second. decode: of a frame with motion, tracks and policy, in looks of the CNN. look_back: wrong labels, relative to the usual
     objects, that one look is worth, as the policy says at this time."""
 
+    rate: float
     decode: float
     look_back: Callable[[], float]
+
+    @property
+    def length_s(self) -> float:
+        """Seconds that are worth a look ahead."""
+        return max(LENGTH_S, PAYS / (self.decode * self.rate))
+
+    @property
+    def pay(self) -> bool:
+        """Whether leaps may pay on this stream."""
+        return self.decode > 0 and self.length_s <= LONGEST_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +181,7 @@ class Leaps:
             return False
         if self._from is None:
             return facts.time_s >= self._until_s
-        wanted = LENGTH_S * (LONGER if self._calm >= LONGER_AFTER else 1.0)
+        wanted = self.costs.length_s * (LONGER if self._calm >= LONGER_AFTER else 1.0)
         return facts.time_s - self._from.packet.facts.time_s >= SLACK * wanted
 
     def _close(self, held: list[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
@@ -191,7 +205,7 @@ class Leaps:
     def _tire(self, end: _End) -> None:
         """After stretches that had to be followed, more and more pass without a look ahead."""
         if self._rest >= 1:
-            self._until_s = end.packet.facts.time_s + self._rest * LENGTH_S
+            self._until_s = end.packet.facts.time_s + self._rest * self.costs.length_s
             self._from = None
         self._rest = min(max(2 * self._rest, 0.5), MOST_REST)
 

@@ -100,7 +100,9 @@ class StreamWorker:
         prices = self._settings.prices.rungs
         decode, look = prices.get("decode", 0.0), prices.get("detect", 0.0)
         may = isinstance(self.policy, Leaping) and self._settings.mode == "lookahead" and not self.policy.traits.rungs
-        if not may or self._source.info.decode_all is not None or decode <= 0 or look <= 0:
+        info = self._source.info
+        costs = Costs(float(info.rate), decode / look if look > 0 else 0.0, lambda: self.policy.traits.look_back)
+        if not (may and costs.pay) or info.decode_all is not None:
             return None
         return Leaps(
             Scout(self._decoder, self._source.another_context),
@@ -109,7 +111,7 @@ class StreamWorker:
             select=self._report.select,
             audits=lambda packet: self._auditor.draws(packet, is_left=True),
             groups=self._groups,
-            costs=Costs(decode / look, lambda: self.policy.traits.look_back),
+            costs=costs,
         )
 
     def chunks(self) -> Iterator[list[FrameLabels]]:
