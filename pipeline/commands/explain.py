@@ -32,7 +32,13 @@ def explain(
 ) -> int:
     """Show what a policy saw in one frame, the chances of each rung, and the price of error."""
     from everyframe.pipeline.config import make_settings
+    from everyframe.pipeline.errors import UsageError
 
+    if video.endswith((".jsonl", ".parquet")):
+        raise UsageError(
+            f"{video} holds labels, and the run is repeated: name the video, as in everyframe explain clip.mp4 --frame {frame}, with "
+            "the options of the run"
+        )
     options = o.given(cnn, goals, mode, policy=policy or "learned", classes=classes, conf=conf, seed=seed)
     settings = make_settings(options).label_settings()
 

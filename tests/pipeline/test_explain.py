@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from everyframe.pipeline.cli import call
 from everyframe.pipeline.errors import SourceError, UsageError
 from everyframe.pipeline.explain import explain
 from everyframe.pipeline.settings import LabelSettings, ModelSettings
@@ -26,3 +27,8 @@ def test_frames_that_are_not_there(data_dir: Path) -> None:
     video = str(data_dir / "moving" / "dashcam.mp4")
     with pytest.raises(SourceError, match=r"has 38 frames: name one from 0 to 37\."):
         explain(video, 1000, SETTINGS)
+
+
+def test_labels_in_place_of_their_video(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["explain", "out/clip.labels.jsonl", "--frame", "3"]) == 2
+    assert "name the video" in capsys.readouterr().err
