@@ -99,7 +99,7 @@ def main() -> None:
     common.need_data()
     common.one_thread()
     names = options.way or list(WAYS)
-    if not options.time_only:
+    if not (options.time_only or options.table_only):
         work = Work(options)
         for name in names:
             work.do(name)
@@ -115,6 +115,7 @@ def parsed() -> argparse.Namespace:
     made.add_argument("--way", action="append", choices=list(WAYS), help="may be repeated; default: all")
     made.add_argument("--models", type=Path, default=cache_dir() / "methods", help="folder of the nets and results")
     made.add_argument("--time-only", action="store_true", help="times of nets that are there")
+    made.add_argument("--table-only", action="store_true", help="the table of what is there")
     made.add_argument("--times", action="store_true", help="times as well")
     made.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     options = made.parse_args()
