@@ -29,7 +29,7 @@ from everyframe.pipeline.compression import designs, studio
 from everyframe.pipeline.compression.designs import Design, Space, Stopwatch, opened_as
 from everyframe.pipeline.compression.pictures import read_pictures
 from everyframe.pipeline.compression.recipe import inputs_of
-from everyframe.pipeline.compression.search import Found, Goal, front, opened_weights
+from everyframe.pipeline.compression.search import Found, Goal, front, half_mirrored, opened_weights
 from everyframe.pipeline.costs.table import CostTable
 from everyframe.pipeline.models import seen_imgsz
 from everyframe.pipeline.settings import ModelSettings
@@ -201,6 +201,13 @@ def test_what_was_timed_once_is_not_timed_again(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(designs, "timed", lambda *_: pytest.fail("timed again"))
     again = Stopwatch(slim, [picture], CostTable(tmp_path / "costs.json"))
     assert [again.ms(design) for design in (whole, half)] == first
+
+
+def test_every_second_picture_to_judge_by_is_mirrored() -> None:
+    video = [np.random.default_rng(i).integers(0, 255, (4, 6, 3), np.uint8) for i in range(3)]
+    made = half_mirrored([video, []])
+    assert np.array_equal(made[0][0], video[0]) and np.array_equal(made[0][2], video[2])
+    assert np.array_equal(made[0][1], video[1][:, ::-1]) and made[0][1].flags["C_CONTIGUOUS"] and made[1] == []
 
 
 def test_the_front_leaves_out_what_is_slower_and_worse() -> None:
