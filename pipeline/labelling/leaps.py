@@ -104,7 +104,7 @@ class _Followed:
 @dataclass(slots=True)
 class Leaps:
     """One stream. look: runs the CNN on a frame; select: what is reported of its objects; audits: whether a left packet is
-    to be audited; groups: of each class id. seen: objects found ahead, by pts, to be taken where their frame's turn comes. audited: what the CNN finds in left frames, by packet."""
+    to be audited; groups: of each class id; limit: frames that are wanted. seen: objects found ahead, by pts, to be taken where their frame's turn comes. audited: what the CNN finds in left frames, by packet."""
 
     scout: Scout
     look: Callable[[Frame], Objects]
@@ -113,6 +113,7 @@ class Leaps:
     audits: Callable[[int], bool]
     groups: I32
     costs: Costs
+    limit: int | None = None
     seen: dict[int, Objects] = field(default_factory=dict)
     audited: dict[int, Objects] = field(default_factory=dict)
     _rule: LeapRule = field(default_factory=LeapRule)
@@ -127,7 +128,7 @@ class Leaps:
     def orders(self, packets: Iterable[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
         """Every packet in its turn, with what is to become of it. Raises what `packets` raises, after the last of them."""
         held: list[Packet] = []
-        size = 0
+        size = count = 0
         broken: SourceBroken | None = None
         source = iter(packets)
         while True:
@@ -139,7 +140,10 @@ class Leaps:
                 break
             held.append(packet)
             size += packet.facts.size
-            if self._is_end(packet):
+            count += not packet.is_discard
+            if self.limit is not None and count > self.limit:  # nothing beyond is worth a look
+                yield from _ask(held)
+            elif self._is_end(packet):
                 yield from self._close(held)
             elif len(held) > MOST_PACKETS or size > MOST_BYTES or self._rests(packet):
                 self._from = None

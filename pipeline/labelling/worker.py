@@ -112,6 +112,7 @@ class StreamWorker:
             audits=lambda packet: self._auditor.draws(packet, is_left=True),
             groups=self._groups,
             costs=costs,
+            limit=self._settings.limit,
         )
 
     def chunks(self) -> Iterator[list[FrameLabels]]:
