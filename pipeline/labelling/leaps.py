@@ -42,8 +42,8 @@ MOST_WRONG = 0.15
 
 
 class Order(Enum):
-    """What is to become of a packet: as the policy's gate says; left undecoded; decoded and looked at; the same, and looked at
-    already."""
+    """What is to become of a packet: as the policy's gate says; left undecoded; decoded, and its frame looked at; decoded, its
+    frame was looked at ahead."""
 
     ASK = auto()
     LEAVE = auto()
@@ -53,8 +53,8 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """rate: frames a second. decode: of a frame with motion, tracks and policy, in looks of the CNN. look_back: wrong labels, relative to the usual
-    objects, that one look is worth, as the policy says at this time."""
+    """rate: frames a second. decode: of a frame with motion, tracks and policy, in looks of the CNN. look_back: wrong labels,
+    relative to the usual objects, that one look is worth, as the policy says at this time."""
 
     rate: float
     decode: float
@@ -103,8 +103,13 @@ class _Followed:
 
 @dataclass(slots=True)
 class Leaps:
-    """One stream. look: runs the CNN on a frame; select: what is reported of its objects; audits: whether a left packet is
-    to be audited; groups: of each class id; limit: frames that are wanted. seen: objects found ahead, by pts, to be taken where their frame's turn comes. audited: what the CNN finds in left frames, by packet."""
+    """One stream.
+
+    look: runs the CNN on a frame. audit: the same, for a frame that is only compared. select: what is reported of its objects.
+    audits: whether a left packet is to be audited. groups: of each class id. limit: frames that are wanted.
+    seen: objects found ahead, by pts, to be taken where their frame's turn comes. audited: what the CNN finds in left frames,
+    by packet.
+    """
 
     scout: Scout
     look: Callable[[Frame], Objects]
