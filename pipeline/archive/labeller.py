@@ -16,14 +16,17 @@ from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
 from everyframe.pipeline.records import FrameLabels
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD, Shard, plan_shards
+from everyframe.pipeline.sources.shards import Shard, plan_shards
+
+SHARD_FRAMES = 5000
+"""Longer than those of a run: what a policy learns of a camera it learns anew in each shard."""
 
 
 class ShardLabeller:
     """Keeps detectors between shards. A shard begins with a look of the CNN, and looks at the next one's first frame: its
     tracks are joined by that picture, which both have seen."""
 
-    def __init__(self, frames_per_shard: int = FRAMES_PER_SHARD) -> None:
+    def __init__(self, frames_per_shard: int = SHARD_FRAMES) -> None:
         self._detectors = Detectors()
         self._frames_per_shard = frames_per_shard
 

@@ -18,6 +18,7 @@ from everyframe.pipeline.archive.engine import Crew
 from everyframe.pipeline.archive.finish import Finisher, remove_remains
 from everyframe.pipeline.archive.joining import Form
 from everyframe.pipeline.archive.journal import VERSION, Journal
+from everyframe.pipeline.archive.labeller import SHARD_FRAMES
 from everyframe.pipeline.archive.progress import State, View
 from everyframe.pipeline.archive.types import ArchiveReport, SourceSpec
 from everyframe.pipeline.costs.measure import choose_runtime, translated
@@ -28,7 +29,6 @@ from everyframe.pipeline.runs.publishing import Publishing
 from everyframe.pipeline.settings import ModelSettings, RunSettings
 from everyframe.pipeline.sinks.registry import RedisTarget
 from everyframe.pipeline.sources.file import FileSource
-from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD
 
 _LOOKED_AT = 20
 
@@ -44,7 +44,7 @@ class BatchOptions:
     retries: int = 2
     redo: bool = False
     budget_cpu_h: float | None = None
-    shard_frames: int = FRAMES_PER_SHARD
+    shard_frames: int = SHARD_FRAMES
 
 
 @dataclass(slots=True)

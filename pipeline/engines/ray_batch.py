@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from everyframe.pipeline.archive.labeller import ShardLabeller
+from everyframe.pipeline.archive.labeller import SHARD_FRAMES, ShardLabeller
 from everyframe.pipeline.archive.types import ShardOutcome, ShardTask
 from everyframe.pipeline.engines.cluster import Cluster, first_line, ray_module
 from everyframe.pipeline.errors import EngineError
-from everyframe.pipeline.sources.shards import FRAMES_PER_SHARD
 
 START_S = 300.0
 """How long a cluster may have no actor at all before that is an error."""
@@ -38,7 +37,7 @@ class RayCrew:
 
     def __init__(
         self, workers: int, address: str | None = None, threads: int = 1, memory_bytes: int = 0, gpus: float = 0.0,
-        frames_per_shard: int = FRAMES_PER_SHARD,
+        frames_per_shard: int = SHARD_FRAMES,
     ) -> None:  # fmt: skip
         self._workers, self._frames_per_shard = workers, frames_per_shard
         self._request: dict[str, float] = {"num_cpus": threads, "max_restarts": 0, "max_task_retries": 0}
