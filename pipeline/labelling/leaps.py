@@ -16,12 +16,17 @@ import numpy as np
 
 from everyframe.operators.types import F32, I32, Objects
 from everyframe.pipeline.errors import SourceBroken
-from everyframe.pipeline.frames.decoder import Ahead
+from everyframe.pipeline.frames.decoder import Ahead, Decoder
 from everyframe.pipeline.frames.scout import Scout
+from everyframe.pipeline.labelling.audits import Auditor
 from everyframe.pipeline.labelling.interval import LEAST_USUAL
+from everyframe.pipeline.labelling.ladder import Ladder
 from everyframe.pipeline.metrics import Rows, pairs
 from everyframe.pipeline.records import Frame, FrameLabels, Packet
-from everyframe.policies.leap import Ends, LeapRule, Stretch, level_of
+from everyframe.pipeline.settings import LabelSettings
+from everyframe.pipeline.sources.file import FileSource
+from everyframe.policies.base import Policy
+from everyframe.policies.leap import Ends, Leaping, LeapRule, Stretch, level_of
 
 LENGTH_S = 4.0
 """From one look ahead to the next; key frames are where they are, so often longer."""
@@ -147,16 +152,16 @@ class Leaps:
             size += packet.facts.size
             count += not packet.is_discard
             if self.limit is not None and count > self.limit:  # nothing beyond is worth a look
-                yield from _ask(held)
+                yield from ask(held)
             elif self._is_end(packet):
                 yield from self._close(held)
             elif len(held) > MOST_PACKETS or size > MOST_BYTES or self._rests(packet):
                 self._from = None
-                yield from _ask(held)
+                yield from ask(held)
             else:
                 continue
             held, size = [], 0
-        yield from _ask(held)
+        yield from ask(held)
         if broken is not None:
             raise broken
 
@@ -199,10 +204,10 @@ class Leaps:
         end = self._look_at(held[-1])
         self._from = end
         if end is None:
-            yield from _ask(held)
+            yield from ask(held)
             return
         if begin is None:
-            yield from _ask(between)
+            yield from ask(between)
         else:
             if self._ends(begin, end)[0] == "changed":
                 self._tire(end)
@@ -291,5 +296,29 @@ class Leaps:
                 self.audited[packet.facts.index] = self.select(self.audit(frame))
 
 
-def _ask(packets: list[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+def ask(packets: Iterable[Packet]) -> Iterator[tuple[Packet, Order, Ahead | None]]:
+    """Packets without leaps: of each the policy is asked."""
     return ((packet, Order.ASK, None) for packet in packets)
+
+
+def leaps_for(
+    policy: Policy, settings: LabelSettings, source: FileSource, decoder: Decoder, ladder: Ladder,
+    select: Callable[[Objects], Objects], auditor: Auditor, groups: I32,
+) -> Leaps | None:  # fmt: skip
+    """Leaps where stretches may stay undecoded: the policy lets them, looking ahead, and it is known what decoding costs."""
+    prices = settings.prices.rungs
+    decode, look = prices.get("decode", 0.0), prices.get("detect", 0.0)
+    costs = Costs(float(source.info.rate), decode / look if look > 0 else 0.0, lambda: policy.traits.look_back)
+    may = isinstance(policy, Leaping) and settings.mode == "lookahead" and not policy.traits.rungs
+    if not (may and costs.pay) or source.info.decode_all is not None:
+        return None
+    return Leaps(
+        Scout(decoder, source.another_context),
+        look=ladder.detect,
+        audit=lambda frame: ladder.detect(frame, "audit"),
+        select=select,
+        audits=lambda packet: auditor.draws(packet, is_left=True),
+        groups=groups,
+        costs=costs,
+        limit=settings.limit,
+    )

@@ -13,15 +13,14 @@ from everyframe.operators.base import Detector
 from everyframe.operators.types import I32, NO_TRACK, MotionField, Objects, Origin, View
 from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.errors import SourceBroken
-from everyframe.pipeline.frames.decoder import Ahead, Decoder
+from everyframe.pipeline.frames.decoder import Decoder
 from everyframe.pipeline.frames.fields import FieldBuilder, FieldSlot
-from everyframe.pipeline.frames.scout import Scout
 from everyframe.pipeline.labelling.audits import Auditor
 from everyframe.pipeline.labelling.capacities import CapacityLooks
 from everyframe.pipeline.labelling.goal import Pilot
 from everyframe.pipeline.labelling.interval import Interval, Labelled
 from everyframe.pipeline.labelling.ladder import WHOLE, Ladder
-from everyframe.pipeline.labelling.leaps import Costs, Leaps, Order
+from everyframe.pipeline.labelling.leaps import Order, ask, leaps_for
 from everyframe.pipeline.labelling.linked import LinkedFrames, Looks
 from everyframe.pipeline.labelling.middle import Middle
 from everyframe.pipeline.labelling.report import Reporter
@@ -70,7 +69,6 @@ class StreamWorker:
         self._decoder = decoder or Decoder(source)
         self._fields = fields or FieldBuilder(source.info)
         groups, wanted = class_tables(detector, settings.classes)
-        self._groups = groups
         self._keeper = TrackKeeper(groups, settings.conf)
         self._report = Reporter(settings.conf, wanted)
         start = source.start_pts or 0
@@ -88,32 +86,14 @@ class StreamWorker:
         skips = self.policy.traits.keys_only and source.info.decode_all is None
         if settings.mode == "lookahead" and skips:
             self._linked = LinkedFrames(source.info, groups, wanted, settings.conf, looks)
-        self._leaps = self._may_leap()
+        self._leaps = leaps_for(
+            self.policy, settings, source, self._decoder, self._ladder, self._report.select, self._auditor, groups
+        )
         self._agreement = float("nan")
         self._is_over = False
         self._to_look: set[int] = set()  # packets that ask for a look by their size
         self._only_to_audit: set[int] = set()  # packets that the policy would have skipped
         self._size = (0, 0)
-
-    def _may_leap(self) -> Leaps | None:
-        """Where stretches may stay undecoded: the policy lets them, looking ahead, and it is known what decoding costs."""
-        prices = self._settings.prices.rungs
-        decode, look = prices.get("decode", 0.0), prices.get("detect", 0.0)
-        may = isinstance(self.policy, Leaping) and self._settings.mode == "lookahead" and not self.policy.traits.rungs
-        info = self._source.info
-        costs = Costs(float(info.rate), decode / look if look > 0 else 0.0, lambda: self.policy.traits.look_back)
-        if not (may and costs.pay) or info.decode_all is not None:
-            return None
-        return Leaps(
-            Scout(self._decoder, self._source.another_context),
-            look=self._ladder.detect,
-            audit=lambda frame: self._ladder.detect(frame, "audit"),
-            select=self._report.select,
-            audits=lambda packet: self._auditor.draws(packet, is_left=True),
-            groups=self._groups,
-            costs=costs,
-            limit=self._settings.limit,
-        )
 
     def chunks(self) -> Iterator[list[FrameLabels]]:
         """Records in display order, some at a time. Raises SourceBroken after the last record before a break."""
@@ -155,15 +135,11 @@ class StreamWorker:
     def _decoded(self) -> int:
         return self._decoder.decoded + (self._leaps.scout.decoded if self._leaps is not None else 0)
 
-    def _orders(self) -> Iterator[tuple[Packet, Order, Ahead | None]]:
-        if self._leaps is not None:
-            return self._leaps.orders(self._source.packets())
-        return ((packet, Order.ASK, None) for packet in self._source.packets())
-
     def _records(self) -> Iterator[FrameLabels]:
         broken: SourceBroken | None = None
         try:
-            for packet, order, ahead in self._orders():
+            packets = self._source.packets()
+            for packet, order, ahead in ask(packets) if self._leaps is None else self._leaps.orders(packets):
                 for slot in self._decoder.push(packet, self._wants(packet, order), ahead):
                     with self._meter.step("motion"):
                         items = self._fields.push(slot)
