@@ -70,6 +70,11 @@ class Packet:
     data: Any
     demux_ms: float = 0.0
 
+    @property
+    def is_entry(self) -> bool:
+        """Whether decoding can begin with it, and its picture is shown."""
+        return self.facts.is_key and self.facts.picture in "I?" and not self.is_discard
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

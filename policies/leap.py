@@ -45,7 +45,6 @@ class Stretch:
 
     ends: Ends
     level: float
-    frames: int
 
 
 def level_of(packets: Sequence[PacketFacts], seconds: float) -> tuple[float, int]:

@@ -22,7 +22,7 @@ from everyframe.pipeline.labelling.audits import Auditor
 from everyframe.pipeline.labelling.interval import LEAST_USUAL
 from everyframe.pipeline.labelling.ladder import Ladder
 from everyframe.pipeline.metrics import Rows, pairs
-from everyframe.pipeline.records import Frame, FrameLabels, Packet
+from everyframe.pipeline.records import Frame, FrameLabels, Packet, Slot
 from everyframe.pipeline.settings import LabelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.policies.base import Policy
@@ -47,13 +47,11 @@ MOST_WRONG = 0.15
 
 
 class Order(Enum):
-    """What is to become of a packet: as the policy's gate says; left undecoded; decoded, and its frame looked at; decoded, its
-    frame was looked at ahead."""
+    """What is to become of a packet: as the policy's gate says; left undecoded; decoded, and its frame looked at (or was ahead)."""
 
     ASK = auto()
     LEAVE = auto()
     LOOK = auto()
-    LOOKED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +110,8 @@ class Leaps:
 
     look: runs the CNN on a frame. audit: the same, for a frame that is only compared. select: what is reported of its objects.
     audits: whether a left packet is to be audited. groups: of each class id. limit: frames that are wanted.
-    seen: objects found ahead, by pts, to be taken where their frame's turn comes. audited: what the CNN finds in left frames,
-    by packet.
+    seen: objects found ahead, by pts, to be taken where their frame's turn comes. asked: packets that ask for a look by their
+    size. audited: what the CNN finds in left frames, by packet.
     """
 
     scout: Scout
@@ -125,6 +123,7 @@ class Leaps:
     costs: Costs
     limit: int | None = None
     seen: dict[int, Objects] = field(default_factory=dict)
+    asked: set[int] = field(default_factory=set)
     audited: dict[int, Objects] = field(default_factory=dict)
     _rule: LeapRule = field(default_factory=LeapRule)
     _from: _End | None = None
@@ -165,6 +164,15 @@ class Leaps:
         if broken is not None:
             raise broken
 
+    def reason(self, slot: Slot) -> str:
+        """Why a decoded frame is to be looked at; empty where that is for the policy to say."""
+        if slot.pts in self.seen:
+            return "looked ahead"
+        if slot.facts.index in self.asked:
+            self.asked.discard(slot.facts.index)
+            return "large packets"
+        return ""
+
     def settle(self, record: FrameLabels) -> None:
         """Told of every frame's labels as they leave, in display order."""
         seen, frames = self._usual
@@ -189,9 +197,9 @@ class Leaps:
         pts, facts = packet.pts, packet.facts
         if pts is None or packet.is_discard:
             return False
-        is_entry = facts.is_key and facts.picture in "I?" and (self._latest is None or pts > self._latest)
+        is_newest = self._latest is None or pts > self._latest
         self._latest = pts if self._latest is None else max(self._latest, pts)
-        if not is_entry or packet.data.is_corrupt:
+        if not (is_newest and packet.is_entry) or packet.data.is_corrupt:
             return False
         if self._from is None:
             return facts.time_s >= self._until_s
@@ -236,15 +244,14 @@ class Leaps:
         return _End(packet, self.select(objects), ahead, packet.pts)
 
     def _handed(self, end: _End) -> Iterator[tuple[Packet, Order, Ahead | None]]:
-        yield end.packet, Order.LOOKED, end.ahead
+        yield end.packet, Order.LOOK, end.ahead
         self.scout.done(end.ahead)
 
     def _between(self, begin: _End, packets: list[Packet], end: _End) -> Iterator[tuple[Packet, Order, Ahead | None]]:
-        frames = sum(not p.is_discard for p in packets)
         kind, a, b = self._ends(begin, end)
         seconds = end.packet.facts.time_s - begin.packet.facts.time_s
         level, loudest = level_of([p.facts for p in packets], seconds)
-        stretch = Stretch(kind, level, frames)
+        stretch = Stretch(kind, level)
         is_left = self._rule.leaves(stretch, self._tolerance())
         self._calm = self._calm + 1 if is_left else 0
         if is_left:
@@ -260,8 +267,11 @@ class Leaps:
             return
         if kind != "changed":
             self._followed.append(_Followed(stretch, begin.pts, end.pts, begin.shown.xyxy[a], end.shown.xyxy[b], begin.shown[a]))
-        looks = loudest if kind == "empty" else -1  # where most bits went, something may come and go
-        yield from ((p, Order.LOOK if row == looks else Order.ASK, None) for row, p in enumerate(packets))
+        if kind != "empty" or loudest < 0:
+            yield from ask(packets)
+            return
+        self.asked.add(packets[loudest].facts.index)  # where most bits went, something may come and go
+        yield from ((p, Order.LOOK if row == loudest else Order.ASK, None) for row, p in enumerate(packets))
 
     def _ends(self, begin: _End, end: _End) -> tuple[Ends, Rows, Rows]:
         """What two ends show, and the rows of the same objects at both."""
@@ -280,8 +290,8 @@ class Leaps:
         """The row of a key packet in the middle, where a look there costs less than half of the stretch."""
         if len(packets) * self.costs.decode / 2 < 1:
             return None
-        keys = [i for i, p in enumerate(packets) if p.facts.is_key and p.facts.picture in "I?" and not p.is_discard]
-        keys = [i for i in keys if LEAST_HALF <= i < len(packets) - LEAST_HALF and not packets[i].data.is_corrupt]
+        halves = range(LEAST_HALF, len(packets) - LEAST_HALF)
+        keys = [i for i in halves if packets[i].is_entry and not packets[i].data.is_corrupt]
         return min(keys, key=lambda i: abs(i - len(packets) // 2)) if keys else None
 
     def _draw(self, begin: _End, packets: list[Packet]) -> None:

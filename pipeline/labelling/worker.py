@@ -91,7 +91,6 @@ class StreamWorker:
         )
         self._agreement = float("nan")
         self._is_over = False
-        self._to_look: set[int] = set()  # packets that ask for a look by their size
         self._only_to_audit: set[int] = set()  # packets that the policy would have skipped
         self._size = (0, 0)
 
@@ -183,8 +182,6 @@ class StreamWorker:
         with self._meter.step("policy"):
             wants = self.policy.gate(packet.facts)
         if order is Order.LOOK:
-            self._to_look.add(packet.facts.index)
-        if order in (Order.LOOK, Order.LOOKED):
             return True
         if not wants and self._auditor.draws(packet.facts.index):
             self._only_to_audit.add(packet.facts.index)
@@ -252,11 +249,8 @@ class StreamWorker:
             decision = self.policy.choose(self._observe(item, motion))
         if self._looked_at < 0:
             return replace(decision, rung="detect", reason="first frame")
-        if self._leaps is not None and item.slot.pts in self._leaps.seen:
-            return Decision("detect", "looked ahead")
-        if item.slot.facts.index in self._to_look:
-            self._to_look.discard(item.slot.facts.index)
-            return Decision("detect", "large packets")
+        if self._leaps is not None and (asked := self._leaps.reason(item.slot)):
+            return Decision("detect", asked)
         is_late = self._settings.mode == "lookahead" and len(self._interval.waiting) >= MOST_AHEAD
         if is_late and not is_whole_look(decision.rung):
             return Decision("detect", "longest look-ahead")

@@ -58,8 +58,7 @@ def _scan(source: FileSource) -> Scan:
             frames += not packet.is_discard
             if packet.pts is None:
                 continue
-            is_entry = packet.facts.is_key and packet.facts.picture in "I?" and not packet.is_discard
-            if is_entry and latest is not None and packet.pts > latest:
+            if packet.is_entry and latest is not None and packet.pts > latest:
                 keys.append(packet.pts)
             latest = packet.pts if latest is None else max(latest, packet.pts)
             if not packet.is_discard:

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everyframe.policies.base import PacketFacts
+from everyframe.policies.features import PACKET
 from everyframe.policies.leap import CHECKED, PRIOR, LeapRule, Stretch, level_of
 from everyframe.policies.learned import Learned
 from everyframe.policies.motion import Motion
 
-STRETCHES = st.builds(Stretch, st.sampled_from(["empty", "alike"]), st.floats(0, 12), st.integers(1, 300))
+STRETCHES = st.builds(Stretch, st.sampled_from(["empty", "alike"]), st.floats(0, 12))
 
 
 def test_a_level_is_that_of_the_packets_between() -> None:
@@ -31,27 +32,27 @@ def test_a_second_of_large_packets_is_seen_in_a_long_stretch() -> None:
 
 def test_quiet_stretches_that_lost_nothing_are_left_and_loud_ones_are_not() -> None:
     rule = LeapRule()
-    quiet, loud = Stretch("empty", 3.0, 40), Stretch("empty", 6.0, 40)
+    quiet, loud = Stretch("empty", 3.0), Stretch("empty", 6.0)
     assert not rule.leaves(quiet, 10.0)  # nothing is known yet
     for _ in range(4):
         rule.learn(quiet, 0.0)
         rule.learn(loud, 0.5)
     assert rule.expect(quiet)[0] < 0.05 and rule.expect(loud)[0] > 0.3 and rule.expect(loud)[1] == 4
     assert rule.leaves(quiet, 0.1) and not rule.leaves(loud, 0.1)
-    assert not rule.leaves(Stretch("alike", 3.0, 40), 0.1)  # which nothing is known of
+    assert not rule.leaves(Stretch("alike", 3.0), 0.1)  # which nothing is known of
 
 
 def test_what_changed_is_followed_whatever_was_learned() -> None:
     rule = LeapRule()
-    rule.learn(Stretch("changed", 3.0, 40), 0.0)
-    assert not rule.leaves(Stretch("changed", 3.0, 40), 1e9)
+    rule.learn(Stretch("changed", 3.0), 0.0)
+    assert not rule.leaves(Stretch("changed", 3.0), 1e9)
 
 
 def test_some_are_followed_to_see_what_is_missed() -> None:
     rule = LeapRule()
     for _ in range(20):
-        rule.learn(Stretch("alike", 3.0, 40), 0.0)
-    left = [rule.leaves(Stretch("alike", 3.0, 40), 0.1) for _ in range(5 * CHECKED)]
+        rule.learn(Stretch("alike", 3.0), 0.0)
+    left = [rule.leaves(Stretch("alike", 3.0), 0.1) for _ in range(5 * CHECKED)]
     assert left.count(False) == 5
 
 
@@ -66,10 +67,22 @@ def test_what_is_expected_lies_between_what_was_seen(known: list[tuple[Stretch, 
     assert min([PRIOR, *seen]) - 1e-9 <= wrong <= max([PRIOR, *seen]) + 1e-9 and 0 <= known <= len(seen)
 
 
-@pytest.mark.parametrize("policy", [Motion(), Learned()])
-def test_packets_that_are_left_count_as_seen(policy: Motion | Learned) -> None:
-    """No gate is asked about them, and the next packet is not taken for an unusual one."""
-    policy.reset(0)
+@pytest.mark.parametrize("make", [Motion, Learned])
+def test_packets_that_are_left_count_as_seen(make: type[Motion | Learned]) -> None:
+    """No gate is asked about them, and what is usual is known as if it had been."""
+    told, asked = make(), make()
     for i in range(200):
-        policy.left(PacketFacts(i, 1000 + i % 7, i % 40 == 0, "I" if i % 40 == 0 else "P", True, i / 10))
-    assert policy.gate(PacketFacts(200, 1000, True, "I", True, 20.0)) in (True, False)
+        packet = PacketFacts(i, 1000 + i % 7, i % 40 == 0, "I" if i % 40 == 0 else "P", True, i / 10)
+        told.left(packet)
+        asked.gate(packet)
+    large = PacketFacts(200, 50_000, False, "P", True, 20.0)
+    assert _how_large(told, large) == _how_large(asked, large)
+    assert _how_large(told, large) != _how_large(make(), large)
+
+
+def _how_large(policy: Motion | Learned, packet: PacketFacts) -> list[float]:
+    """What the policy makes of a packet's size."""
+    if isinstance(policy, Motion):
+        return [policy._learn_size(packet)]
+    seen: list[float] = policy._watch.gate(packet)[-len(PACKET) :].tolist()
+    return seen
