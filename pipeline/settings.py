@@ -23,6 +23,8 @@ FULL = ("nanodet-g", "full")
 """Names of the model that ships, the first of them its own."""
 AUDIT, TARGET_F1 = 0.01, 0.9
 """What that policy does where nothing else is asked."""
+SHARD_FRAMES = 5000
+"""Least frames of an archive's shard. More than of a run's: what a policy learns of a camera it learns anew in each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,9 @@ from everyframe.pipeline.labelling.warm import warm_up
 from everyframe.pipeline.labelling.worker import StreamWorker
 from everyframe.pipeline.loaded import Detectors
 from everyframe.pipeline.records import FrameLabels
+from everyframe.pipeline.settings import SHARD_FRAMES
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.sources.shards import Shard, plan_shards
-
-SHARD_FRAMES = 5000
-"""Longer than those of a run: what a policy learns of a camera it learns anew in each shard."""
 
 
 class ShardLabeller:

@@ -18,7 +18,6 @@ from everyframe.pipeline.archive.engine import Crew
 from everyframe.pipeline.archive.finish import Finisher, remove_remains
 from everyframe.pipeline.archive.joining import Form
 from everyframe.pipeline.archive.journal import VERSION, Journal
-from everyframe.pipeline.archive.labeller import SHARD_FRAMES
 from everyframe.pipeline.archive.progress import State, View
 from everyframe.pipeline.archive.types import ArchiveReport, SourceSpec
 from everyframe.pipeline.costs.measure import choose_runtime, translated
@@ -26,7 +25,7 @@ from everyframe.pipeline.errors import SourceError, UsageError, mask_secrets
 from everyframe.pipeline.models import class_names, model_digest
 from everyframe.pipeline.runs.interrupts import Interrupts
 from everyframe.pipeline.runs.publishing import Publishing
-from everyframe.pipeline.settings import ModelSettings, RunSettings
+from everyframe.pipeline.settings import SHARD_FRAMES, ModelSettings, RunSettings
 from everyframe.pipeline.sinks.registry import RedisTarget
 from everyframe.pipeline.sources.file import FileSource
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from everyframe.pipeline.commands import options as o
 from everyframe.pipeline.errors import SettingsError, UsageError
+from everyframe.pipeline.settings import SHARD_FRAMES
 
 if TYPE_CHECKING:
     from everyframe.pipeline.archive.engine import Crew
@@ -44,8 +45,8 @@ def batch(
     memory_mb: Annotated[int, Parameter(help="Memory that each actor asks of the cluster, MiB; 0: none.", group=o.ENGINE)] = 0,
     gpus: Annotated[float, Parameter(help="GPUs, or a share of one, for each actor.", group=o.ENGINE)] = 0.0,
     shard_frames: Annotated[
-        int, Parameter(help="Least frames of a shard; labels depend on it at the joints. [default: 5000]", group=o.ENGINE)
-    ] = 5000,
+        int, Parameter(help=f"Least frames of a shard; labels depend on it. [default: {SHARD_FRAMES}]", group=o.ENGINE)
+    ] = SHARD_FRAMES,
     retries: Annotated[int, Parameter(help="How often a shard that failed is tried again.", group=o.ENGINE)] = 2,
     redo: Annotated[bool, o.flag("Label sources that changed again; all of them where settings changed.", o.OUTPUT)] = False,
     dry_run: Annotated[bool, o.flag("Say what it would take, from a sample; write no labels.", o.ENGINE)] = False,

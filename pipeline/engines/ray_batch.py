@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from everyframe.pipeline.archive.labeller import SHARD_FRAMES, ShardLabeller
+from everyframe.pipeline.archive.labeller import ShardLabeller
 from everyframe.pipeline.archive.types import ShardOutcome, ShardTask
 from everyframe.pipeline.engines.cluster import Cluster, first_line, ray_module
 from everyframe.pipeline.errors import EngineError
+from everyframe.pipeline.settings import SHARD_FRAMES
 
 START_S = 300.0
 """How long a cluster may have no actor at all before that is an error."""
