@@ -16,8 +16,10 @@ import av
 import cv2
 
 from everyframe.operators.detectors import coco
+from everyframe.operators.types import Objects
 from everyframe.pipeline.costs.machine import cpu_name
-from everyframe.pipeline.settings import ModelSettings
+from everyframe.pipeline.engines.base import Chunk, Engine, Finished, RunStats
+from everyframe.pipeline.settings import LabelSettings, ModelSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -209,6 +211,19 @@ def publish(section: str, text: str, write: bool) -> None:
     if not found or not ended:
         sys.exit(f"{RESULTS} has no markers {begin} ... {end}")
     RESULTS.write_text(f"{head}{begin}\n{body}{end}{tail}")
+
+
+def labelled(engine: Engine, video: Path, settings: LabelSettings) -> tuple[list[Objects], RunStats]:
+    """A run's objects, one for each frame, and its counts. Raises what ended the run early."""
+    found: list[Objects] = []
+    for event in engine.run([str(video)], settings):
+        if isinstance(event, Chunk):
+            found += [record.objects for record in event.labels]
+        elif isinstance(event, Finished):
+            if event.error is not None:
+                raise event.error
+            return found, event.stats
+    raise AssertionError("a run ends with Finished")
 
 
 def concatenate(source: Path, frames: int, target: Path) -> Path:

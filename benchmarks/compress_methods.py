@@ -23,8 +23,8 @@ from time import process_time
 
 import common
 from common import CLIPS, VALIDATION, number
-from compressed import GROUPS, kept
-from joint import LATER, LATER_BY, LEARN, OTHERS_BY, RATE, TAUGHT_BY, TRAINED, Kept, shown
+from compressed import GROUPS
+from joint import LATER, LATER_BY, LEARN, OTHERS_BY, RATE, TAUGHT_BY, TRAINED, Kept, looks, shown, with_models
 
 from everyframe.operators.compress.decompose import Keep, Method, decompose
 from everyframe.operators.compress.distil import Course, distil
@@ -40,7 +40,6 @@ from everyframe.operators.types import F32, U8, Objects
 from everyframe.pipeline.compression.judge import CONF, timed
 from everyframe.pipeline.compression.pictures import read_pictures
 from everyframe.pipeline.compression.recipe import inputs_of
-from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.metrics import agree
 from everyframe.pipeline.sinks.files import write_whole
 
@@ -113,14 +112,8 @@ def parsed() -> argparse.Namespace:
     made.add_argument("--steps", type=int, default=STEPS, help=f"of learning, 0 for none; default: {STEPS}")
     made.add_argument("--share", type=float, default=SHARE, help=f"of the full model's multiplications; default: {SHARE}")
     made.add_argument("--way", action="append", choices=list(WAYS), help="may be repeated; default: all")
-    made.add_argument("--models", type=Path, default=cache_dir() / "methods", help="folder of the nets and results")
-    made.add_argument("--time-only", action="store_true", help="times of nets that are there")
     made.add_argument("--table-only", action="store_true", help="the table of what is there")
-    made.add_argument("--times", action="store_true", help="times as well")
-    made.add_argument("--write", action="store_true", help="put the table into docs/results.md")
-    options = made.parse_args()
-    options.models.mkdir(parents=True, exist_ok=True)
-    return options
+    return with_models(made, "methods")
 
 
 def file_of(name: str, steps: int, options: argparse.Namespace) -> Path:
@@ -177,8 +170,10 @@ class Work:
                 read_pictures([str(CLIPS[clip].path) for clip in TRAINED], LATER_BY, LATER),
                 read_pictures([str(CLIPS[clip].path) for clip in VALIDATION], OTHERS_BY),
             ]
-            self._wanted = [looks(self._full, part) for part in self._sets]
-        return [agree(looks(net, part), wanted, GROUPS).f1 for part, wanted in zip(self._sets, self._wanted, strict=True)]
+            full = opened(self._full)
+            self._wanted = [looks(full, part) for part in self._sets]
+        detector = opened(net)
+        return [agree(looks(detector, part), wanted, GROUPS).f1 for part, wanted in zip(self._sets, self._wanted, strict=True)]
 
 
 def sized(way: Way, full: NanoDet, shown: Sequence[F32], share: float) -> tuple[NanoDet, float]:
@@ -202,11 +197,6 @@ def sized(way: Way, full: NanoDet, shown: Sequence[F32], share: float) -> tuple[
 
 def opened(net: NanoDet) -> NanoDetDetector:
     return NanoDetDetector(make_runtime(net, "openvino", "f32", "cpu", 1), net, "net", "net", 640, CONF)
-
-
-def looks(net: NanoDet, pictures: Sequence[Sequence[U8]]) -> list[Objects]:
-    detector = opened(net)
-    return [kept(detector.detect(picture)) for video in pictures for picture in video]
 
 
 def time_all(names: Sequence[str], options: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from everyframe.operators.types import U8, Objects
 from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, timed
 from everyframe.pipeline.costs.measure import open_detector
 from everyframe.pipeline.frames.decoder import Decoder
-from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.metrics import agree, group_table, select
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sources.file import FileSource
 from everyframe.pipeline.truth import load_truth
@@ -88,7 +88,7 @@ def read(clip: str, every: int, limit: int | None) -> Seen:
 
 
 def kept(objects: Objects) -> Objects:
-    return objects[(objects.score >= CONF) & np.isin(objects.class_id, WANTED)]
+    return select(objects, WANTED, CONF)
 
 
 def truth_f1(seen: Seen, found: Sequence[Objects]) -> str:

@@ -21,17 +21,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import numpy as np
 import pyarrow.parquet as pq
-from common import CLIPS, TRAFFIC, add_clips, concatenate, markdown, need_data, parser, publish, tell
+from common import (
+    CLIPS,
+    TRAFFIC,
+    add_clips,
+    concatenate,
+    markdown,
+    model_of,
+    need_data,
+    parser,
+    publish,
+    tell,
+)
 from ffmpeg import cpu_s, decoding_cpu_s, need_ffmpeg
 
 from everyframe.operators.types import I32, Objects, Origin
 from everyframe.pipeline import metrics
 from everyframe.pipeline.archive.columns import frames_of
-from everyframe.pipeline.costs.measure import choose_runtime
+from everyframe.pipeline.costs.measure import open_detector, settled
 from everyframe.pipeline.evaluation.dense import dense
-from everyframe.pipeline.models import open_model
+from everyframe.pipeline.evaluation.run import class_ids
+from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.settings import ModelSettings
 
 WIDTH, HEIGHT = 1920, 1080
@@ -96,14 +107,9 @@ def compared(
     clips: dict[str, Path], folder: Path, policies: Sequence[str], options: argparse.Namespace, work: Path
 ) -> list[Result]:
     """Results of each policy on each clip and on all."""
-    model = ModelSettings(runtime=options.runtime, precision=options.precision)
-    model = ModelSettings(**dict(zip(("runtime", "precision"), choose_runtime(model, WIDTH, HEIGHT), strict=True)))  # type: ignore[arg-type]
-    detector = open_model(model)
-    classes = np.array([detector.names.index(c) for c in TRAFFIC], np.int32)
-    reference = {}
-    for name in clips:
-        frames = dense(str(folder / f"{name}-{HEIGHT}p.mp4"), detector, measure=False).frames
-        reference[name] = [metrics.select(o, classes) for o in frames]
+    detector = open_detector(model_of(options), WIDTH, HEIGHT)
+    model = settled(model_of(options), detector)
+    references = {name: Reference.of(folder / f"{name}-{HEIGHT}p.mp4", detector) for name in clips}
     outs = {policy: work / f"out-{policy.replace(':', '-')}" for policy in policies}
     costs: dict[str, list[float]] = {}
     for _ in range(options.rounds):
@@ -112,18 +118,35 @@ def compared(
             shutil.rmtree(out, ignore_errors=True)
             costs.setdefault(policy, []).append(cpu_s(batch(list(clips.values()), out, policy, model, options.target)))
         tell(", ".join(f"{k} {min(v):.1f} s" for k, v in costs.items()))
-    groups = metrics.group_table(detector.supercategory)
     results = []
     for policy, out in outs.items():
-        of_clips = [judged(policy, name, out, reference[name], classes, groups) for name in clips]
+        of_clips = [judged(policy, name, out, reference) for name, reference in references.items()]
         results += [*of_clips, pooled(of_clips, min(costs[policy]), min(costs["ffmpeg"]))]
     return results
 
 
-def judged(policy: str, name: str, out: Path, reference: list[Objects], classes: I32, groups: I32) -> Result:
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the CNN finds in each frame of a clip, which videos repeat. groups: of each class id."""
+
+    frames: list[Objects]
+    groups: I32
+
+    @classmethod
+    def of(cls, clip: Path, detector: LoadedDetector) -> Reference:
+        classes = class_ids(detector, TRAFFIC)
+        frames = dense(str(clip), detector, measure=False).frames
+        return cls([metrics.select(o, classes) for o in frames], metrics.group_table(detector.supercategory))
+
+    def agree(self, found: list[Objects]) -> metrics.Agreement:
+        """found: labels of people and vehicles in frames that go round the clip."""
+        repeated = [self.frames[i % len(self.frames)] for i in range(len(found))]
+        return metrics.agree([metrics.select(o) for o in found], repeated, self.groups)
+
+
+def judged(policy: str, name: str, out: Path, reference: Reference) -> Result:
     found, looks = labels_of(out, name)
-    repeated = [reference[i % len(reference)] for i in range(len(found))]
-    agreed = metrics.agree([metrics.select(o, classes) for o in found], repeated, groups)
+    agreed = reference.agree(found)
     counts = int(agreed.tp.sum()), int(agreed.fp.sum()), int(agreed.fn.sum())
     return Result(policy, name, len(found), looks, counts)
 

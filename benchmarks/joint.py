@@ -108,7 +108,12 @@ def parsed() -> argparse.Namespace:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--steps", type=int, default=400, help="of learning, for each net that learns")
     made.add_argument("--shape", action="append", choices=list(SHAPES), help="may be repeated; default: all")
-    made.add_argument("--models", type=Path, default=cache_dir() / "joint", help="folder of the models and results")
+    return with_models(made, "joint")
+
+
+def with_models(made: argparse.ArgumentParser, folder: str) -> argparse.Namespace:
+    """The options of benchmarks that make models and keep them. folder: in the cache folder, by default."""
+    made.add_argument("--models", type=Path, default=cache_dir() / folder, help="folder of the models and results")
     made.add_argument("--time-only", action="store_true", help="times of models that are there")
     made.add_argument("--times", action="store_true", help="times as well")
     made.add_argument("--write", action="store_true", help="put the tables into docs/results.md")

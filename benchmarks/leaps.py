@@ -16,16 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import common
-import numpy as np
 from common import CLIPS, TRAFFIC, concatenate, number
-from idle_archive import DEFAULT, HEIGHT, encoded
+from idle_archive import DEFAULT, HEIGHT, Reference, encoded
 
 from everyframe.operators.types import Objects
 from everyframe.pipeline import metrics
 from everyframe.pipeline.costs.measure import open_detector
-from everyframe.pipeline.engines.base import Chunk, Finished, RunStats
+from everyframe.pipeline.engines.base import RunStats
 from everyframe.pipeline.engines.local import LocalEngine
-from everyframe.pipeline.evaluation.dense import dense
 from everyframe.pipeline.labelling import leaps
 from everyframe.pipeline.settings import AUDIT, STEERED, Goal, LabelSettings
 from everyframe.pipeline.sources.file import FileSource
@@ -74,8 +72,7 @@ def compared(name: str, video: Path, short: Path, policy: str, options: argparse
     model = common.model_of(options)
     with FileSource(video) as source:
         detector = open_detector(model, source.info.width, source.info.height)
-    classes = np.array([detector.names.index(c) for c in TRAFFIC], np.int32)
-    reference = [metrics.select(o, classes) for o in dense(str(short), detector, measure=False).frames]
+    reference = Reference.of(short, detector)
     is_held = policy == STEERED
     settings = LabelSettings(
         policy, classes=TRAFFIC, conf=metrics.SCORE, audit=AUDIT if is_held else 0.0, goal=Goal(TARGET) if is_held else Goal(),
@@ -88,17 +85,14 @@ def compared(name: str, video: Path, short: Path, policy: str, options: argparse
         for on in (False, True):
             with without_leaps(not on):
                 start = time.process_time()
-                found[on] = run(engine, video, settings)
+                found[on] = common.labelled(engine, video, settings)
                 if round_ > 0:  # the first compiles what is not compiled yet
                     costs[on].append((time.process_time() - start) * 1e3 / found[on][1].frames)
-    groups = metrics.group_table(detector.supercategory)
     rows = []
     for on, (labels, stats) in found.items():
-        repeated = [reference[i % len(reference)] for i in range(len(labels))]
-        f1 = metrics.agree(labels, repeated, groups).f1
         shares = (f"{n / stats.frames:.1%}" for n in (stats.decoded, stats.cnn_frames, stats.partial_frames))
         saved = f"{1 - min(costs[True]) / min(costs[False]):.0%}" if on else ""
-        rows.append((name, policy, "yes" if on else "no", number(f1), *shares, number(min(costs[on]), ".2f"), saved))
+        rows.append((name, policy, "yes" if on else "no", number(reference.agree(labels).f1), *shares, number(min(costs[on]), ".2f"), saved))
     common.tell(" | ".join(rows[-1]))
     return rows
 
@@ -111,18 +105,6 @@ def without_leaps(off: bool) -> Iterator[None]:
         yield
     finally:
         leaps.PAYS = pays
-
-
-def run(engine: LocalEngine, video: Path, settings: LabelSettings) -> tuple[list[Objects], RunStats]:
-    labels: list[Objects] = []
-    for event in engine.run([str(video)], settings):
-        if isinstance(event, Chunk):
-            labels += [record.objects for record in event.labels]
-        elif isinstance(event, Finished):
-            if event.error is not None:
-                raise event.error
-            return labels, event.stats
-    raise AssertionError("a run ends with Finished")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ from everyframe.pipeline.compression.judge import CONF
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.recipe import inputs_of
 from everyframe.pipeline.compression.search import opened_weights
-from everyframe.pipeline.compression.specialize import UNSURE, calibrated, of_classes
+from everyframe.pipeline.compression.specialize import UNSURE, calibrated
 from everyframe.pipeline.compression.studio import SURE
-from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.metrics import agree, group_table, select
 
 CUTS = {
     "three quarters of the channels": Subnet((0.75,) * len(PARTS)),
@@ -42,6 +42,7 @@ CUTS = {
     "1x1 in the heads": Subnet(kernels=(3, 3, 3, 3, 1)),
 }
 IDS = tuple(coco.NAMES.index(name) for name in TRAFFIC)
+WANTED = np.array(IDS, np.int32)
 GROUPS = group_table(coco.SUPERCATEGORY)
 JUDGED = 60
 
@@ -80,7 +81,7 @@ def main() -> None:
 def lessons(full: NanoDet, design: Design, videos: list[str], most: int, part: Part) -> list[Lesson]:
     detector = opened_as(full, design, UNSURE)
     pictures: list[U8] = [picture for video in read_pictures(videos, most, part) for picture in video]
-    return [Lesson(p, of_classes(detector.detect(p), IDS, UNSURE)) for p in pictures]
+    return [Lesson(p, select(detector.detect(p), WANTED, UNSURE)) for p in pictures]
 
 
 def remembered(full: NanoDet, learn: list[Lesson], imgsz: int) -> Memory:
@@ -93,8 +94,8 @@ def remembered(full: NanoDet, learn: list[Lesson], imgsz: int) -> Memory:
 
 def f1_of(net: NanoDet, design: Design, judged: list[Lesson]) -> float:
     detector = opened_as(net, design, CONF)
-    wanted = [of_classes(one.objects, IDS, CONF) for one in judged]
-    return agree([of_classes(detector.detect(one.picture), IDS, CONF) for one in judged], wanted, GROUPS).f1
+    wanted = [select(one.objects, WANTED, CONF) for one in judged]
+    return agree([select(detector.detect(one.picture), WANTED, CONF) for one in judged], wanted, GROUPS).f1
 
 
 if __name__ == "__main__":

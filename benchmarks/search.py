@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import common
+import numpy as np
 from common import CLIPS, number
 
 from everyframe.operators.compress.lessons import Lesson
@@ -28,11 +29,10 @@ from everyframe.pipeline.compression.designs import Design, opened_as
 from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.search import FINALISTS, SEARCHED, Goal, Run, front, opened_weights
-from everyframe.pipeline.compression.specialize import of_classes
 from everyframe.pipeline.compression.studio import Made, Studio
 from everyframe.pipeline.costs.machine import cache_dir
 from everyframe.pipeline.costs.measure import open_detector
-from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.metrics import agree, group_table, select
 from everyframe.pipeline.settings import ModelSettings
 
 CLASSES = ("person", "car", "truck", "bus")
@@ -125,12 +125,13 @@ def fresh_pictures(video: str, part: Part, studio: Studio) -> list[Lesson]:
     """Pictures with what the full model finds there."""
     full = open_detector(ModelSettings("full", precision="f32"), WIDTH, HEIGHT)
     pictures: list[U8] = read_pictures([video], JUDGED, part)[0]
-    return [Lesson(p, of_classes(full.detect(p), studio.ids, CONF)) for p in pictures]
+    return [Lesson(p, select(full.detect(p), np.array(studio.ids, np.int32), CONF)) for p in pictures]
 
 
 def f1_on(seen: list[Lesson], net: NanoDet, design: Design, studio: Studio) -> float:
     detector = opened_as(net, design, CONF)
-    return agree([of_classes(detector.detect(one.picture), studio.ids, CONF) for one in seen], [one.objects for one in seen], GROUPS).f1
+    ids = np.array(studio.ids, np.int32)
+    return agree([select(detector.detect(one.picture), ids, CONF) for one in seen], [one.objects for one in seen], GROUPS).f1
 
 
 if __name__ == "__main__":

@@ -16,22 +16,19 @@ from pathlib import Path
 from time import process_time
 
 import common
-import numpy as np
-from common import CLIPS, TRAFFIC, number, verdict
+from common import CLIPS, number, verdict
+from compressed import GROUPS, kept
 
-from everyframe.operators.detectors import coco
 from everyframe.operators.detectors.slim import load_slim
-from everyframe.operators.types import U8, Objects
-from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, timed
+from everyframe.operators.types import U8
+from everyframe.pipeline.compression.judge import HEIGHT, WIDTH, timed
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.costs.measure import open_detector
-from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.metrics import agree
 from everyframe.pipeline.models import LoadedDetector
 from everyframe.pipeline.settings import ModelSettings
 
 JUDGED, TIMED, BLOCKS = 80, 6, 12
-GROUPS = group_table(coco.SUPERCATEGORY)
-WANTED = np.array([coco.NAMES.index(name) for name in TRAFFIC], np.int32)
 
 
 def main() -> None:
@@ -86,10 +83,6 @@ def changing(widths: list[LoadedDetector], pictures: list[U8], blocks: int) -> t
         apart.append(took[True] - took[False])
     apart = apart[1:]  # the first warms up
     return statistics.median(apart), statistics.stdev(apart) / len(apart) ** 0.5
-
-
-def kept(objects: Objects) -> Objects:
-    return objects[(objects.score >= CONF) & np.isin(objects.class_id, WANTED)]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from everyframe.pipeline.compression.judge import CONF, timed
 from everyframe.pipeline.compression.pictures import Part, read_pictures
 from everyframe.pipeline.compression.specialize import Wish, specialize
 from everyframe.pipeline.costs.machine import cache_dir
-from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.metrics import agree, group_table, select
 from everyframe.pipeline.models import seen_imgsz
 from everyframe.pipeline.settings import ModelSettings
 
@@ -120,8 +120,7 @@ def unguarded(path: Path, precision: str) -> NanoDetDetector:
 
 
 def kept(objects: Objects, classes: tuple[str, ...]) -> Objects:
-    ids = [coco.NAMES.index(name) for name in classes]
-    return objects[(objects.score >= CONF) & np.isin(objects.class_id, ids)]
+    return select(objects, np.array([coco.NAMES.index(name) for name in classes], np.int32), CONF)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from everyframe.operators.detectors import NanoDetDetector, load_detector
 from everyframe.operators.types import Objects
 from everyframe.pipeline import metrics
-from everyframe.pipeline.engines.base import Chunk, Finished
 from everyframe.pipeline.engines.local import LocalEngine
 from everyframe.pipeline.evaluation.dense import Dense, dense, picture_key
 from everyframe.pipeline.evaluation.replay import ReplayDetector
@@ -111,19 +110,11 @@ def run(
 ) -> tuple[float, float]:
     """Pooled F1 of a policy against known detections, and its share of looks."""
     settings = LabelSettings(policy=policy, mode=mode, classes=TRAFFIC, conf=metrics.SCORE, limit=limit)
-    found: list[Objects] = []
-    looks = 0
-    for event in LocalEngine(ReplayDetector(known, detector)).run([str(video)], settings):
-        if isinstance(event, Chunk):
-            found += [record.objects for record in event.labels]
-        elif isinstance(event, Finished):
-            if event.error is not None:
-                raise event.error
-            looks = event.stats.cnn_frames
+    found, stats = common.labelled(LocalEngine(ReplayDetector(known, detector)), video, settings)
     classes = np.array([detector.names.index(name) for name in TRAFFIC], np.int32)
     groups = metrics.group_table(detector.supercategory)
     shown = [metrics.select(objects, classes) for objects in known.frames[: len(found)]]
-    return metrics.agree([metrics.select(o, classes) for o in found], shown, groups).f1, looks / max(
+    return metrics.agree([metrics.select(o, classes) for o in found], shown, groups).f1, stats.cnn_frames / max(
         1, len(found)
     )
 

@@ -43,7 +43,7 @@ def compress(
     from everyframe.pipeline.runs.inputs import expand
     from everyframe.pipeline.runs.progress import make_progress
 
-    videos = expand(_split(calibrate))
+    videos = expand(o.split(calibrate))
     if not videos:
         raise UsageError("no video to calibrate from: name some with --calibrate, as in --calibrate 'cameras/*.mp4'")
     base = recipe_named(recipe or "fast")
@@ -60,7 +60,7 @@ def compress(
         importance=importance,
         block=base.block if block is None else block,
     )
-    order = Order(model, made, tuple(videos), tuple(expand(_split(check))), out, imgsz or 640, seed or 0, pictures, select)
+    order = Order(model, made, tuple(videos), tuple(expand(o.split(check))), out, imgsz or 640, seed or 0, pictures, select)
     with make_progress(quiet) as progress:
         verdict = make(order, progress.note)
     show(order.recipe.text, verdict, json)
@@ -83,7 +83,3 @@ def show(recipe: str, verdict: object, as_json: bool) -> None:
     print(f"  {verdict.cpu_ms:.1f} ms a look here ({verdict.runtime}, {verdict.precision}), {verdict.speedup:.1f} x faster than "
           f"{verdict.full_ms:.1f} ms")  # fmt: skip
     print(f"Use it:  everyframe run clip.mp4 --model {verdict.model}")
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return [part for value in values or [] for part in value.split(",") if part]

@@ -143,3 +143,8 @@ def given(*groups: Options, **options: Any) -> dict[str, Any]:
     """The options that were given, those of groups and single ones."""
     merged = dict(item for group in groups for item in group.given().items()) | options
     return {key: value for key, value in merged.items() if value is not None}
+
+
+def split(values: list[str] | None) -> list[str]:
+    """Of an option that may be given several times, or once with commas."""
+    return [part for value in values or [] for part in value.split(",") if part]

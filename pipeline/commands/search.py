@@ -55,8 +55,7 @@ def search(
     if budget_ms is not None and not budget_ms > 0:
         raise UsageError(f"--budget-ms: give more than 0, not {budget_ms:g}")
     chosen = make_settings(o.given(classes=classes, imgsz=imgsz, seed=seed))
-    checked = [part for value in check or [] for part in value.split(",") if part]
-    goal = Goal(tuple(expand(list(video))), out, model, budget_ms, speedup or 8.0, tuple(expand(checked)), chosen.classes, minutes, generations,
+    goal = Goal(tuple(expand(list(video))), out, model, budget_ms, speedup or 8.0, tuple(expand(o.split(check))), chosen.classes, minutes, generations,
                 population, settle, steps, float32, chosen.imgsz, chosen.seed, threads or len(os.sched_getaffinity(0)))  # fmt: skip
     try:
         with make_progress(quiet) as progress:

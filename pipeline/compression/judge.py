@@ -10,9 +10,9 @@ from time import process_time
 
 import numpy as np
 
-from everyframe.operators.types import I32, U8, Objects
+from everyframe.operators.types import U8
 from everyframe.pipeline.costs.measure import open_detector
-from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.metrics import agree, group_table, select
 from everyframe.pipeline.models import F1, LoadedDetector
 from everyframe.pipeline.settings import ModelSettings
 
@@ -58,10 +58,10 @@ def judge(
     uncompressed one stays in f32. Raises DetectorError."""
     small = open_detector(replace(settings, model=model), WIDTH, HEIGHT)
     whole = open_detector(replace(settings, model=full, precision="f32"), WIDTH, HEIGHT)
-    ids = np.array([small.names.index(name) for name in classes], np.int32)
+    ids = np.array([small.names.index(name) for name in classes], np.int32) if classes else None
     every = [picture for video in pictures for picture in video]
-    found = [_kept(small.detect(p), ids) for p in every]
-    wanted = [_kept(whole.detect(p), ids) for p in every]
+    found = [select(small.detect(p), ids, CONF) for p in every]
+    wanted = [select(whole.detect(p), ids, CONF) for p in every]
     objects = sum(map(len, wanted))
     f1 = agree(found, wanted, group_table(small.supercategory)).f1 if objects else math.nan
     ms, full_ms = timed([small, whole], every[:: max(1, len(every) // TIMED)][:TIMED])
@@ -83,8 +83,3 @@ def timed(detectors: Sequence[LoadedDetector], pictures: Sequence[U8]) -> list[f
                 detector.infer(one)
             least[i] = min(least[i], (process_time() - start) / len(ready) * 1e3)
     return least
-
-
-def _kept(objects: Objects, ids: I32) -> Objects:
-    good = objects.score >= CONF
-    return objects[good & np.isin(objects.class_id, ids)] if len(ids) else objects[good]

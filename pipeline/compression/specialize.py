@@ -23,7 +23,7 @@ from everyframe.operators.detectors import coco, weights
 from everyframe.operators.detectors.detector import NanoDetDetector
 from everyframe.operators.detectors.nanodet import NanoDet
 from everyframe.operators.errors import OperatorError
-from everyframe.operators.types import U8, Objects
+from everyframe.operators.types import U8
 from everyframe.pipeline.compression.judge import CONF, HEIGHT, WIDTH, Verdict, facts, judge
 from everyframe.pipeline.compression.make import Tell
 from everyframe.pipeline.compression.pictures import Part, read_pictures
@@ -31,7 +31,7 @@ from everyframe.pipeline.compression.recipe import inputs_of
 from everyframe.pipeline.compression.shapes import Shape, opened, shapes_for
 from everyframe.pipeline.costs.measure import open_detector, translated
 from everyframe.pipeline.errors import UsageError
-from everyframe.pipeline.metrics import agree, group_table
+from everyframe.pipeline.metrics import agree, group_table, select
 from everyframe.pipeline.models import CLASSES, GUARD, IMGSZ
 from everyframe.pipeline.settings import ModelSettings
 from everyframe.pipeline.sinks.files import write_whole
@@ -147,7 +147,8 @@ def specialize(wish: Wish, tell: Tell) -> Outcome:
 def taught(wish: Wish, learn: Sequence[Sequence[U8]], stop: Sequence[Sequence[U8]]) -> tuple[list[Lesson], list[Lesson]]:
     """What the teacher finds, once for each picture. Raises OperatorError where that is nothing in `stop`."""
     full = open_detector(replace(_settings(wish), model=wish.teacher), WIDTH, HEIGHT, UNSURE)
-    found = [[Lesson(p, of_classes(full.detect(p), wish.ids, UNSURE)) for video in part for p in video] for part in (learn, stop)]
+    ids = np.array(wish.ids, np.int32)
+    found = [[Lesson(p, select(full.detect(p), ids, UNSURE)) for video in part for p in video] for part in (learn, stop)]
     if not any((lesson.objects.score >= CONF).any() for lesson in found[1]):
         raise OperatorError("the full model finds nothing of these classes in the video: choose others, or a busier hour")
     return found[0], found[1]
@@ -200,22 +201,18 @@ def calibrated(
     the net as it is computed, None for in the runtime that it is meant for."""
     detector = seen_by or opened(net, imgsz, UNSURE)
     found = [detector.detect(lesson.picture) for lesson in held]
-    wanted = [of_classes(lesson.objects, ids, CONF) for lesson in held]
+    classes = np.array(ids, np.int32)
+    wanted = [select(lesson.objects, classes, CONF) for lesson in held]
     groups = group_table(coco.SUPERCATEGORY)
 
     def f1_at(shift: float) -> float:
         least = 1 / (1 + math.exp(shift - math.log(CONF / (1 - CONF))))
-        return agree([of_classes(objects, ids, max(UNSURE, least)) for objects in found], wanted, groups).f1
+        return agree([select(objects, classes, max(UNSURE, least)) for objects in found], wanted, groups).f1
 
     f1 = np.array([f1_at(float(shift)) for shift in SHIFTS])
     smooth = np.convolve(np.pad(f1, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")  # not a lucky one
     at = int(np.argmax(smooth - 0.002 * np.abs(SHIFTS)))
     return shifted(net, ids, float(SHIFTS[at])), float(f1[at])
-
-
-def of_classes(objects: Objects, ids: Sequence[int], least: float) -> Objects:
-    """Those of some classes and with at least that score."""
-    return objects[(objects.score >= least) & np.isin(objects.class_id, ids)]
 
 
 def _about(wish: Wish, shape: Shape, steps: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -78,7 +78,7 @@ class Studio:
         for until in range(ROUND, steps + 1, ROUND):
             if not time_left():
                 break
-            teach(course, self.lessons, _until(plan, until))
+            teach(course, self.lessons, replace(plan, until=until))
             made = self._judged(self._rounded(course.result(self.ids), design), design)
             tell(f"learning: step {until} of at most {steps}, F1 {made.f1:.3f}")
             if made.f1 > best.f1:
@@ -115,10 +115,6 @@ class Studio:
     def inputs(self, imgsz: int, pictures: int) -> list[F32]:
         """Pictures made ready for a net."""
         return inputs_of([[lesson.picture for lesson in _even(self.lessons, pictures)]], imgsz, pictures)
-
-
-def _until(plan: Plan, step: int) -> Plan:
-    return Plan(plan.steps, plan.imgsz, plan.classes, plan.seed, step, plan.rate, threads=plan.threads)
 
 
 def _even(lessons: Sequence[Lesson], most: int) -> list[Lesson]:
