@@ -121,7 +121,7 @@ class StreamWorker:
     def _settle(self, start: float) -> None:
         self.stats.total_cpu_ms += (time.process_time() - start) * 1e3
         self.stats.cpu_ms = dict(self._meter.total)
-        self.stats.decoded = self._decoded
+        self.stats.decoded = self._decoder.decoded
         self.stats.audits = self._auditor.sums
         self.stats.looks, self.stats.look_cost = dict(self._capacities.count), self._capacities.cost
         gave_up = getattr(self.policy, "note", "")  # of a policy that left the stream to another
@@ -129,10 +129,6 @@ class StreamWorker:
         replaced = getattr(self._detector, "note", "")  # of a model for one camera that its teacher took over from
         notes = (self._source.info.decode_all, self._fields.note, handed, replaced, self._capacities.note)
         self.stats.notes += [note for note in notes if note and note not in self.stats.notes]
-
-    @property
-    def _decoded(self) -> int:
-        return self._decoder.decoded + (self._leaps.scout.decoded if self._leaps is not None else 0)
 
     def _records(self) -> Iterator[FrameLabels]:
         broken: SourceBroken | None = None
@@ -161,7 +157,8 @@ class StreamWorker:
         for record in records:
             self.stats.frames += 1
             looks = self._capacities.cost + self._auditor.sums.looked
-            self._pilot.frame(self.stats.frames, self._decoded, looks, self._auditor.sums)
+            decoded = self._decoder.decoded + (0 if self._leaps is None else self._leaps.scout.decoded)  # some key frames twice
+            self._pilot.frame(self.stats.frames, decoded, looks, self._auditor.sums)
             if self._leaps is not None:
                 self._leaps.settle(record)
             self._interval.price = self.policy.traits.look_back
